@@ -1,0 +1,61 @@
+# The verbs. Each works from a fresh clone with Python 3.11 to 3.13 and make.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fix gpu-check gpu bench docs lock clean
+
+help:            ## list the verbs
+	@grep -E '^[a-z-]+: .*##|^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else f"Python {v[0]}.{v[1]} found, 3.11 to 3.13 needed: make PYTHON=python3.12 ...")'
+	@echo "[1/3] creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "[2/3] installing $$(grep -c '==' requirements-dev.txt) pinned packages, about a minute on a first run"
+	@$(BIN)/pip install --disable-pip-version-check --no-input --require-hashes -r requirements-dev.txt | sed -u -n -E 's/^(Collecting|Installing|Successfully) ([^ ]*).*/      \1 \2/p'
+	@$(BIN)/python -c 'import numba, pyarrow, aiohttp' || { echo "installation failed: run $(BIN)/pip install --require-hashes -r requirements-dev.txt to see why"; exit 1; }
+	@echo "[3/3] linking the project"
+	@$(BIN)/pip install --disable-pip-version-check --no-input --quiet --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+setup: $(STAMP)  ## create .venv and install the pinned dependencies
+
+demo: $(STAMP)   ## local venue servers and the scanner on them, one minute, no network
+	@$(BIN)/scanner demo $(ARGS)
+
+test: $(STAMP)   ## the test suite
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+check: $(STAMP)  ## lint, types, imports, spelling
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+fix: $(STAMP)    ## format and apply safe fixes
+	$(BIN)/ruff check --fix-only --exit-zero .
+	$(BIN)/ruff format .
+
+gpu-check: $(STAMP)  ## checks of the CUDA target that need no GPU
+	@echo "gpu-check: no CUDA kernels exist yet; the laws are checked to stay compilable for a GPU"
+	@$(BIN)/python -m pytest -q tests/test_architecture.py -k law
+
+gpu: $(STAMP)    ## checks on a GPU; fails where there is none
+	@echo "gpu: no CUDA kernels exist yet, so there is nothing to run" >&2; exit 1
+
+bench: $(STAMP)  ## baselines, printed with the machine
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+docs: $(STAMP)   ## regenerate what is generated: METRICS.md, the alert schema, the README picture
+	@$(BIN)/python docs/generate.py
+
+lock:            ## compile the pinned requirements (needs uv on the PATH)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group dev pyproject.toml -o requirements-dev.txt
+
+clean:           ## remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
