@@ -1,0 +1,1 @@
+"""Stages 1 and 2 of 8: venue wire to event rows."""
