@@ -1,0 +1,86 @@
+"""Stages 4 to 6 of 8: the device that runs the launch shapes; the only file that asks for a GPU."""
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+from kernels.errors import DeviceError
+
+DEVICES: Final = ("auto", "cpu", "cuda")
+
+
+class CpuDevice:
+    """Launch shapes compiled for the CPU; each is compiled (or loaded from the cache) on first use.
+
+    Attributes:
+        name: "cpu".
+        reason: why this device was chosen, for people.
+        threads: threads that parallel shapes may use.
+    """
+
+    name = "cpu"
+
+    def __init__(self, threads: int, reason: str) -> None:
+        import numba  # noqa: PLC0415 - 0.6 s, paid when a device is opened
+
+        self.reason = reason
+        self.threads = max(1, min(threads or (os.cpu_count() or 1), numba.config.NUMBA_NUM_THREADS))
+        numba.set_num_threads(self.threads)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Launch shape by name."""
+        shape = _shapes().get(name)
+        if shape is None:
+            raise AttributeError(name)
+        from kernels.compile import compiled  # noqa: PLC0415
+
+        function = compiled(shape)
+        self.__dict__[name] = function
+        return function
+
+
+@functools.cache
+def _shapes() -> dict[str, Callable[..., Any]]:
+    from kernels.cpu import (  # noqa: PLC0415
+        apply,
+        expire,
+        features,
+        group,
+        histogram,
+        rank,
+        score,
+        sort,
+    )
+
+    return {
+        "apply": apply.apply,
+        "expire": expire.expire,
+        "metrics": features.metrics,
+        "group_sums": group.group_sums,
+        "group_scores": group.group_scores,
+        "count_marks": histogram.count_marks,
+        "cumulate": histogram.cumulate,
+        "fold_scales": histogram.fold_scales,
+        "observe": score.observe,
+        "sort_by_listing": sort.sort_by_listing,
+        "top_k": rank.top_k,
+    }
+
+
+def open_device(wanted: str = "auto", threads: int = 0) -> CpuDevice:
+    """Open a device.
+
+    Args:
+        wanted: "cpu", "cuda", or "auto" for the best there is.
+        threads: CPU threads, 0 = one per core.
+
+    Raises:
+        DeviceError: `cuda` was asked for and there is none, or the name is unknown.
+    """
+    if wanted == "cuda":
+        raise DeviceError("device was 'cuda': no CUDA kernels exist in this version, expected 'cpu'")
+    if wanted not in DEVICES:
+        raise DeviceError(f"device was {wanted!r}, expected one of {', '.join(DEVICES)}")
+    reason = "asked for" if wanted == "cpu" else "this version has no CUDA kernels"
+    return CpuDevice(threads, reason)

@@ -1,0 +1,23 @@
+"""What can go wrong on a device.
+
+KernelError
+├── DeviceError     a device that is not there, or does not do what was asked
+├── CapacityError   more rows than were allocated
+└── LayoutError     an array whose shape or dtype is not the declared one
+"""
+
+
+class KernelError(Exception):
+    """Anything that went wrong in kernels."""
+
+
+class DeviceError(KernelError):
+    """A device that is not there, or does not do what was asked."""
+
+
+class CapacityError(KernelError):
+    """More rows than were allocated."""
+
+
+class LayoutError(KernelError):
+    """An array whose shape or dtype is not the declared one."""

@@ -1,0 +1,1 @@
+"""Stage 5 of 8: formulas, each once, scalar, for every device."""

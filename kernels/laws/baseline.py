@@ -1,0 +1,77 @@
+"""Stage 6 of 8: prequential, Huberised, exponentially weighted standardisation."""
+
+import math
+
+import numpy as np
+
+from kernels.laws.decay import decay
+
+ZERO, ONE, THREE = np.float32(0), np.float32(1), np.float32(3)
+H0_RATE = np.float32(1 / 3600)
+FULL_COUNT = np.float32(50)
+RATE_CAP = np.float32(1 / 50)
+CONSISTENCY = np.float32(0.9950073)  # E[min(Z**2, 9)] of a standard normal Z.
+Z_MAX = np.float32(65535)
+
+
+def standardise(residual: float, variance: float) -> float:
+    """residual / sqrt(variance), clipped to +-65535; a first move after a constant history is the clip.
+
+    >>> float(standardise(np.float32(3), np.float32(4))), float(standardise(np.float32(1), np.float32(0)))
+    (1.5, 65535.0)
+
+    Source: methods of the project, 7.1 B.
+    """
+    if variance > ZERO:
+        z = residual / np.float32(math.sqrt(variance))
+        if z > Z_MAX:
+            return Z_MAX
+        return z if z > -Z_MAX else -Z_MAX
+    if residual > ZERO:
+        return Z_MAX
+    return -Z_MAX if residual < ZERO else ZERO
+
+
+def learning_rate(dt_s: float, count: float) -> float:
+    """Weight of the newest observation, `count` including it.
+
+    >>> float(learning_rate(np.float32(1), np.float32(4)))
+    0.25
+    >>> round(float(learning_rate(np.float32(36000), np.float32(51))), 6)
+    0.02
+
+    Source: methods of the project, section 00.3 B.
+    """
+    by_time = ONE - decay(dt_s, H0_RATE)
+    by_count = ONE / count
+    a = by_time if by_time > by_count else by_count
+    if count > FULL_COUNT and a > RATE_CAP:
+        return RATE_CAP
+    return a
+
+
+def huber_clip(residual: float, variance: float) -> float:
+    """Residual clipped to three standard deviations; unclipped while the variance is 0.
+
+    >>> float(huber_clip(np.float32(-10), np.float32(4))), float(huber_clip(np.float32(5), np.float32(0)))
+    (-6.0, 5.0)
+
+    Source: Huber 1964; k = 3.
+    """
+    if not variance > ZERO:
+        return residual
+    limit = THREE * np.float32(math.sqrt(variance))
+    if residual > limit:
+        return limit
+    return residual if residual > -limit else -limit
+
+
+def variance_after(variance: float, clipped: float, a: float) -> float:
+    """Next variance after one clipped residual.
+
+    >>> round(float(variance_after(np.float32(1), np.float32(1), np.float32(0.5))), 6)
+    1.002509
+
+    Source: methods of the project, 7.1 B.
+    """
+    return variance + a * (clipped * clipped / CONSISTENCY - variance)

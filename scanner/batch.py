@@ -1,0 +1,117 @@
+"""Stage 3 of 8: packed event rows to batch columns, stable by listing, prices in ticks."""
+
+from collections import Counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feeds.events import EVENT, EventRows, Flag, Kind
+from kernels import columns as c
+from kernels.arrays import Batch
+from kernels.device import CpuDevice
+from scanner.state import State
+
+TICK_TOLERANCE = 0.01  # Of a tick: a price farther off its grid is no price of this listing.
+TICKS_MAX = 2**31 - 2
+_NEGOTIATED = np.uint16(Flag.BLOCK | Flag.COMBO_LEG | Flag.RFQ)
+
+
+def build_batch(
+    rows: EventRows, row_count: int, state: State, device: CpuDevice, counts: Counter[str]
+) -> tuple[Batch, EventRows]:
+    """Sort rows by listing and turn prices into ticks.
+
+    Refused rows are counted: REJECTED by the feed, an unknown listing, a price off its grid or a
+    size that is no size. A bad book or quote row makes its listing a gap, because what it would
+    have changed is unknown; nothing else is touched.
+
+    Returns:
+        The batch, and the rows of updates whose last row has not come (they wait).
+    """
+    rows = _known(rows, row_count, counts)
+    order = np.empty(len(rows), np.int64)
+    listing = np.empty(len(rows), np.int32)
+    start = np.empty(len(rows) + 1, np.int64)
+    ids = np.ascontiguousarray(rows["listing_id"])
+    segments = device.sort_by_listing(ids, state.seen, order, listing, start)
+    open_rows = _open_tail(rows["flags"], order, start[: segments + 1])
+    if len(open_rows):
+        keep = np.ones(len(rows), np.bool_)
+        keep[open_rows] = False
+        batch, _ = build_batch(rows[keep], row_count, state, device, counts)
+        return batch, rows[np.sort(open_rows)]
+    rows = rows[order]
+    for row in np.unique(rows["listing_id"][_is_book(rows["kind"])]):
+        state.slot_for(int(row))
+    ticks, kind = _ticks_and_kinds(rows, state, counts)
+    return Batch(
+        rx_ns=np.ascontiguousarray(rows["rx_ns"]),
+        ex_ns=np.ascontiguousarray(rows["ex_ns"]),
+        ticks=ticks,
+        size=np.ascontiguousarray(rows["size"]),
+        kind=kind,
+        side=np.ascontiguousarray(rows["side"]),
+        flags=np.ascontiguousarray(rows["flags"]),
+        level=np.ascontiguousarray(rows["level"]),
+        listing=listing[:segments],
+        start=start[: segments + 1],
+    ), rows[:0]
+
+
+def _known(rows: EventRows, row_count: int, counts: Counter[str]) -> EventRows:
+    rejected = (rows["flags"] & Flag.REJECTED) != 0
+    unknown = rows["listing_id"] >= row_count
+    refused = rejected | unknown
+    if not refused.any():
+        return rows
+    counts["rows_rejected"] += int(rejected.sum())
+    counts["rows_unknown_listing"] += int((unknown & ~rejected).sum())
+    return rows[~refused]
+
+
+def _open_tail(
+    flags: NDArray[np.uint16], order: NDArray[np.int64], start: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Row numbers after the last LAST of segments that end inside an update."""
+    ends = start[1:] - 1
+    unfinished = np.flatnonzero((flags[order[ends]] & Flag.LAST) == 0) if len(ends) else ends
+    tails: list[NDArray[np.int64]] = []
+    for s in unfinished:
+        segment = order[start[s] : start[s + 1]]
+        last = np.flatnonzero(flags[segment] & Flag.LAST)
+        tails.append(segment[last[-1] + 1 :] if len(last) else segment)
+    return np.concatenate(tails) if tails else np.empty(0, np.int64)
+
+
+def _is_book(kind: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return (kind == Kind.BOOK_SNAPSHOT) | (kind == Kind.BOOK_DELTA)
+
+
+def _ticks_and_kinds(
+    rows: EventRows, state: State, counts: Counter[str]
+) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """Prices in ticks, and the kinds with bad book and quote rows turned into gaps."""
+    kind = np.ascontiguousarray(rows["kind"])
+    with np.errstate(invalid="ignore"):  # Infinite prices: refused below.
+        exact = rows["price"] / state.tick_f64[rows["listing_id"]]
+        nearest = np.rint(exact)
+        missing = np.isnan(exact)
+        off = ~missing & ~(np.abs(exact - nearest) <= TICK_TOLERANCE)
+        off |= np.abs(nearest) > TICKS_MAX
+    # A negotiated print may lie between ticks; it enters the block premium alone.
+    off &= ~((kind == Kind.TRADE) & ((rows["flags"] & _NEGOTIATED) != 0))
+    size = rows["size"]
+    bad_size = (size < 0) | np.isinf(size)
+    if off.any() or bad_size.any():
+        counts["rows_off_grid"] += int(off.sum())
+        counts["rows_bad_size"] += int((bad_size & ~off).sum())
+        bad = off | bad_size
+        missing |= bad
+        kind[bad & (kind != Kind.TRADE)] = Kind.CLEAR
+    ticks = np.where(missing, c.NO_PRICE, np.where(missing, 0, nearest)).astype(np.int32)
+    return ticks, kind
+
+
+def empty_rows() -> EventRows:
+    """No rows."""
+    return np.empty(0, EVENT)

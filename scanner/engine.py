@@ -1,0 +1,149 @@
+"""Stages 3 to 6 of 8: `Scanner`, what a notebook, the command line and a run all use."""
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from feeds.contract import Listing
+from feeds.events import TICKER, EventRows, TickerRows
+from kernels import columns as c
+from kernels.device import CpuDevice, open_device
+from scanner.batch import build_batch, empty_rows
+from scanner.result import ScanResult
+from scanner.state import State
+from scanner.tick import apply_batch, apply_tickers, scan
+from scanner.universe import Universe
+
+if TYPE_CHECKING:
+    from scanner.config import ScanConfig
+
+SECOND_NS: Final = 1_000_000_000
+_NO_TICKERS: Final = np.empty(0, TICKER)
+
+
+class Scanner:
+    """The engine: rows in, scored listings out. Single-threaded; one tick or scan at a time.
+
+        scanner = Scanner()
+        scanner.add(listings)
+        scanner.apply(rows, tickers)
+        result = scanner.scan(now_ns)
+
+    Attributes:
+        universe: listings and their numbers.
+        counts: rows refused, by reason.
+        state: columns and tables; borrowed between ticks.
+        device: what the kernels run on.
+    """
+
+    def __init__(
+        self, config: "ScanConfig | None" = None, *, bars: bool = False, device: str | None = None
+    ) -> None:
+        """Allocate everything for the configured capacity.
+
+        Args:
+            config: settings; None for the defaults.
+            bars: also keep plain order-flow sums per bar (`scanner features`).
+            device: overrides the configured device.
+
+        Raises:
+            DeviceError: the device is not there.
+        """
+        if config is None:
+            from scanner.config import ScanConfig  # noqa: PLC0415 - pydantic costs 0.1 s
+
+            config = ScanConfig()
+        engine, limits = config.engine, config.limits
+        self.config = config
+        self.device: CpuDevice = open_device(device or engine.device, engine.threads)
+        grace_ns = int(limits.retire_grace_s * SECOND_NS)
+        self.universe = Universe(engine.listings_capacity, grace_ns)
+        self.state = State(
+            engine.listings_capacity, engine.depth_slots_capacity, self.device.threads, bars=bars
+        )
+        self.counts: Counter[str] = Counter()
+        self._pending: deque[EventRows] = deque()
+        self._tickers: deque[TickerRows] = deque()
+        self._open: EventRows = empty_rows()
+        self.tick_count = 0
+
+    def add(self, listings: Iterable[Listing]) -> list[int]:
+        """Take listings into the universe; returns their listing ids, in order."""
+        return [self.universe.add(listing) for listing in listings]
+
+    def apply(self, rows: EventRows, tickers: TickerRows | None = None) -> None:
+        """Hand over rows in the order of their receipt; they are applied at the next tick."""
+        if len(rows):
+            self._pending.append(rows)
+        if tickers is not None and len(tickers):
+            self._tickers.append(tickers)
+
+    @property
+    def pending_rows(self) -> int:
+        """Event rows waiting for a tick."""
+        return sum(len(rows) for rows in self._pending)
+
+    def tick(self, now_ns: int) -> int:
+        """Apply all pending rows received at or before now_ns; returns how many."""
+        self.state.sync(self.universe)
+        count = self.universe.row_count
+        apply_tickers(_due(self._tickers, now_ns, _NO_TICKERS), count, self.state)
+        rows = _due(self._pending, now_ns, empty_rows())
+        if not len(rows):
+            return 0
+        if len(self._open):
+            rows = np.concatenate([self._open, rows])
+        batch, self._open = build_batch(rows, count, self.state, self.device, self.counts)
+        apply_batch(batch, self.state, self.device)
+        self.tick_count += 1
+        return len(rows)
+
+    def scan(self, now_ns: int) -> ScanResult:
+        """Apply what is due and score at grid time now_ns.
+
+        Raises:
+            ValueError: now_ns is not after the scan before.
+        """
+        self.tick(now_ns)
+        scoring = self.config.scoring
+        return scan(
+            now_ns, self.universe.row_count, self.state, self.device,
+            top_k=self.config.engine.top_k,
+            hold_ns=int(scoring.score_hold_s * SECOND_NS),
+            members_min=scoring.group_members_min,
+            window_ns=int(scoring.group_window_s * SECOND_NS),
+        )  # fmt: skip
+
+    def take_resyncs(self) -> list[int]:
+        """Listings whose truncated book ran out since the last call; their feeds must resync."""
+        flags = self.state.columns.u8[c.NEEDS_RESYNC, : self.universe.row_count]
+        wanted = np.flatnonzero(flags)
+        flags[wanted] = 0
+        return [int(row) for row in wanted]
+
+    def row_counts(self) -> dict[str, int]:
+        """Counters of rows, by name: applied, refused by reason, inferred sides."""
+        kernel = dict(zip(c.COUNTER_NAMES, self.state.counters.sum(axis=0).tolist(), strict=True))
+        merged: Counter[str] = Counter(kernel)
+        merged.update(self.counts)
+        return dict(merged)
+
+
+def _due(queue: "deque[Any]", now_ns: int, none: EventRows) -> EventRows:
+    """Take the rows with rx_ns <= now_ns off a queue of arrays in the order of receipt."""
+    due: list[EventRows] = []
+    while queue:
+        rows = queue[0]
+        stop = int(np.searchsorted(rows["rx_ns"], now_ns, side="right"))
+        if stop == len(rows):
+            due.append(queue.popleft())
+            continue
+        if stop:
+            due.append(rows[:stop])
+            queue[0] = rows[stop:]
+        break
+    if not due:
+        return none
+    return due[0] if len(due) == 1 else np.concatenate(due)

@@ -1,0 +1,84 @@
+"""Stage 6 of 8: what one scan says. Columns are borrowed: they change at the next scan."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+LISTS: Final = ("spike", "broad")  # ACAT (sparse evidence), Fisher (dense evidence)
+SCALES: Final = ("instant", "60s")
+FEATURES: Final = ("obi", "depth_obi", "log_spread", "log_depth", "anchored_mid", "ofi_30s")
+FAMILY: Final = ("imbalance", "imbalance", "liquidity", "liquidity", "price", "imbalance")
+# Row of ScanResult.z and .p_feature: 0..5 the features at the instant scale, 6..11 at 60 s.
+DRIVERS: Final = tuple((feature, scale) for scale in SCALES for feature in FEATURES)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupResult:
+    """Scores of (underlying, expiry) and underlying groups; arrays share their first axis.
+
+    expiry_ns is 0 for a whole underlying. `fresh` says which groups were scored in this scan; the
+    others hold their last score. `members` are the listings whose own s_A is above 2, strongest
+    first, at most 8, padded with -1.
+    """
+
+    underlying: NDArray[np.uint16]
+    expiry_ns: NDArray[np.int64]
+    fresh: NDArray[np.bool_]
+    member_count: NDArray[np.int32]
+    statistic: NDArray[np.float32]
+    p: NDArray[np.float32]
+    score: NDArray[np.float32]
+    reference_count: NDArray[np.int64]  # histogram entries behind p, per group (by its kind)
+    members: NDArray[np.int32]  # [group, 8]
+    direction: NDArray[np.float32]  # mean signed 60 s pressure of the members, delta-adjusted
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResult:
+    """One scan. Per-listing arrays are indexed by listing_id and have the universe's length.
+
+    Attributes:
+        scan_index: scans since the start of the run.
+        now_ns: grid time of the scan.
+        fresh: ids scored in this scan, ascending; all other rows hold their last score.
+        p: [list, listing] recalibrated p of the row's last observation; 1 where never scored.
+        score: [list, listing] -log10 p; NaN while the row has no score (never scored, or
+            invalid). Rows unobserved longer than the hold time keep it, and leave `top`.
+        statistic: [list, listing] ACAT strength -log10 p_A, Fisher statistic -2 sum ln p.
+        z: [driver, listing] signed standardised values, NaN = neutral; order of DRIVERS.
+        p_feature: [driver, listing] stage-1 p, NaN = neutral.
+        value: [feature, listing] stabilised feature value of the last observation.
+        baseline: [feature, listing] mean the value was compared with.
+        stratum: gap class of the last observation, 0 to 4.
+        reference_count: [stratum] stage-2 histogram entries before this scan.
+        observed_ns: grid time of the row's last scored observation, 0 = never.
+        validity: bits of kernels.columns.Validity.
+        warming: the row's baseline has fewer than 30 observations of its own.
+        top: list name -> listing ids in rank order, at most k.
+        metrics: every exported metric column by name (docs/METRICS.md), computed on first access;
+            ask before the next tick.
+        market: market-wide aggregates by name.
+    """
+
+    scan_index: int
+    now_ns: int
+    fresh: NDArray[np.uint32]
+    p: NDArray[np.float32]
+    score: NDArray[np.float32]
+    statistic: NDArray[np.float32]
+    z: NDArray[np.float32]
+    p_feature: NDArray[np.float32]
+    value: NDArray[np.float32]
+    baseline: NDArray[np.float32]
+    stratum: NDArray[np.uint8]
+    reference_count: NDArray[np.int64]
+    observed_ns: NDArray[np.int64]
+    validity: NDArray[np.uint16]
+    warming: NDArray[np.bool_]
+    top: dict[str, NDArray[np.uint32]]
+    groups: GroupResult
+    metrics: Mapping[str, NDArray[np.float32]]
+    market: dict[str, float] = field(default_factory=dict)

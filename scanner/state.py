@@ -1,0 +1,346 @@
+"""Stage 4 of 8: the device columns of a universe, their capacity, and the scoring tables.
+
+Knows kernels.columns and the universe, not venues. Growth happens between ticks only.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feeds.contract import ListingKind
+from kernels import columns as c
+from kernels.arrays import Books, Columns, Common, Marks, Scores, padded
+from kernels.errors import CapacityError
+from scanner.universe import RowState, Universe
+
+HOURS: Final = 25  # The current hour and the 24 before it.
+Z_BINS: Final = 1024
+STAGE_2_BINS: Final = 2048
+HOUR_NS: Final = 3_600_000_000_000
+POOLED_MIN: Final = 1000
+POOLED_MEAN_AT_START: Final = 0.42  # E[min(-log10 U, 4)] is .434; the measured mean is a little less.
+GROUP_KINDS: Final = ("expiry", "underlying")
+
+
+def empty_columns(capacity: int) -> Columns:
+    """Columns of rows that have seen nothing."""
+    i64 = np.zeros((c.I64_COUNT, capacity), np.int64)
+    i64[[c.FORWARD_E6, c.FORWARD_BEFORE_E6]] = c.NO_FORWARD
+    i32 = np.zeros((c.I32_COUNT, capacity), np.int32)
+    i32[[c.BID, c.ASK, c.BID_BEFORE, c.ASK_BEFORE, c.LAST_TRADE]] = c.NO_PRICE
+    i32[[c.SLOT, c.EXPIRY_GROUP, c.UNDERLYING_GROUP]] = c.NO_SLOT
+    u8 = np.zeros((c.U8_COUNT, capacity), np.uint8)
+    u8[c.LAST_SIDE] = 1  # side 0
+    f32 = np.zeros((c.F32_COUNT, capacity), np.float32)
+    f32[c.DELTA : c.PRESSURE + 1] = np.nan
+    return Columns(i64, i32, u8, np.full(capacity, c.NO_STATE, np.uint16), f32)
+
+
+def empty_scores(capacity: int) -> Scores:
+    """Baselines without a single observation, outputs without a score."""
+
+    def nan(*shape: int) -> NDArray[np.float32]:
+        return np.full((*shape, capacity), np.nan, np.float32)
+
+    return Scores(
+        baseline=np.zeros((c.BASELINE_COUNT, c.FEATURE_COUNT, capacity), np.float32),
+        z=nan(c.DRIVER_COUNT),
+        p_feature=nan(c.DRIVER_COUNT),
+        value=nan(c.FEATURE_COUNT),
+        mean=nan(c.FEATURE_COUNT),
+        statistic=nan(c.LIST_COUNT),
+        p=np.ones((c.LIST_COUNT, capacity), np.float32),
+        score=nan(c.LIST_COUNT),
+        key=np.zeros((c.LIST_COUNT, capacity), np.uint64),
+    )
+
+
+def empty_common() -> Common:
+    """Tables of a run that has scored nothing."""
+    grid = (c.STRATUM_COUNT, c.DRIVER_COUNT)
+    return Common(
+        scale=np.ones(grid, np.float32),
+        fold_sum=np.zeros(grid, np.int64),
+        fold_count=np.zeros(grid, np.int64),
+        fold_ns=np.zeros(grid, np.int64),
+        above_1=np.zeros((*grid, Z_BINS), np.int64),
+        above_2=np.zeros((c.STRATUM_COUNT, c.LIST_COUNT, STAGE_2_BINS), np.int64),
+        prior=np.full((2, c.STRATUM_COUNT, c.FEATURE_COUNT), np.nan, np.float32),
+    )
+
+
+def empty_books(slots: int) -> Books:
+    """Depth slots with no levels."""
+    shape = (slots, 2, c.LEVELS_KEPT)
+    return Books(
+        np.full(shape, c.NO_PRICE, np.int32),
+        np.zeros(shape, np.float32),
+        np.zeros((slots, 2), np.int32),
+        np.zeros((slots, 2), np.uint8),
+    )
+
+
+def empty_marks(capacity: int) -> Marks:
+    """Work space of one scan."""
+    return Marks(
+        np.full(capacity, -1, np.int8),
+        np.full((capacity, c.DRIVER_COUNT), -1, np.int16),
+        np.full((capacity, c.LIST_COUNT), -1, np.int16),
+        np.full((capacity, c.DRIVER_COUNT), -1, np.int32),
+    )
+
+
+@dataclass(slots=True)
+class Reference:
+    """Integer histograms of the last 25 hours and their totals (docs/SCORING.md, section 4.9)."""
+
+    hour: int = -1
+    hours_1: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros(
+            (HOURS, c.STRATUM_COUNT, c.DRIVER_COUNT, Z_BINS), np.int64
+        )
+    )
+    hours_2: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros(
+            (HOURS, c.STRATUM_COUNT, c.LIST_COUNT, STAGE_2_BINS), np.int64
+        )
+    )
+    hours_group: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros((HOURS, len(GROUP_KINDS), Z_BINS), np.int64)
+    )
+    hours_pooled: NDArray[np.int64] = field(default_factory=lambda: np.zeros((HOURS, 2), np.int64))
+    total_1: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros((c.STRATUM_COUNT, c.DRIVER_COUNT, Z_BINS), np.int64)
+    )
+    total_2: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros((c.STRATUM_COUNT, c.LIST_COUNT, STAGE_2_BINS), np.int64)
+    )
+    total_group: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros((len(GROUP_KINDS), Z_BINS), np.int64)
+    )
+    total_pooled: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
+
+    @property
+    def slot(self) -> int:
+        """Ring slot of the current hour."""
+        return self.hour % HOURS
+
+    def roll(self, now_ns: int) -> bool:
+        """Move to the hour of now_ns and forget what is older than 24 hours; says if it moved."""
+        hour = now_ns // HOUR_NS
+        if hour <= self.hour:
+            return False
+        first = max(self.hour + 1, hour - HOURS + 1) if self.hour >= 0 else hour
+        for passed in range(first, hour + 1):
+            slot = passed % HOURS
+            for total, hours in self.pairs():
+                total -= hours[slot]
+                hours[slot] = 0
+        self.hour = hour
+        return True
+
+    def pairs(self) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]:
+        """(total, hours) of every table."""
+        return (
+            (self.total_1, self.hours_1),
+            (self.total_2, self.hours_2),
+            (self.total_group, self.hours_group),
+            (self.total_pooled, self.hours_pooled),
+        )
+
+    @property
+    def pooled_mean(self) -> float:
+        """Mean of min(-log10 p, 4) over scored rows, for the group score."""
+        total, count = (int(x) for x in self.total_pooled)
+        return total / count / (1 << 20) if count >= POOLED_MIN else POOLED_MEAN_AT_START
+
+
+@dataclass(slots=True)
+class Groups:
+    """Held scores of the groups; index = device group number, order of first appearance."""
+
+    number: dict[tuple[int, int], int] = field(default_factory=dict)
+    underlying: NDArray[np.uint16] = field(default_factory=lambda: np.zeros(64, np.uint16))
+    expiry_ns: NDArray[np.int64] = field(default_factory=lambda: np.zeros(64, np.int64))
+    kind: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(64, np.uint8))
+    sums: NDArray[np.int64] = field(default_factory=lambda: np.zeros((5, 64), np.int64))
+    statistic: NDArray[np.float32] = field(
+        default_factory=lambda: np.full(64, np.nan, np.float32)
+    )
+    p: NDArray[np.float32] = field(default_factory=lambda: np.ones(64, np.float32))
+    bins: NDArray[np.int16] = field(default_factory=lambda: np.full(64, -1, np.int16))
+    above: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros((len(GROUP_KINDS), 1, Z_BINS), np.int64)
+    )
+
+    @property
+    def count(self) -> int:
+        """Groups known."""
+        return len(self.number)
+
+    def of(self, underlying: int, expiry_ns: int) -> int:
+        """Device group of (underlying, expiry); expiry 0 = the whole underlying."""
+        key = (underlying, expiry_ns)
+        found = self.number.get(key)
+        if found is None:
+            found = len(self.number)
+            if found == len(self.kind):
+                self._grow(2 * found)
+            self.number[key] = found
+            self.underlying[found], self.expiry_ns[found] = underlying, expiry_ns
+            self.kind[found] = 0 if expiry_ns else 1
+        return found
+
+    def _grow(self, capacity: int) -> None:
+        extra = capacity - len(self.kind)
+        for name, fill in (
+            ("underlying", 0), ("expiry_ns", 0), ("kind", 0), ("statistic", np.nan), ("p", 1),
+            ("bins", -1),
+        ):  # fmt: skip
+            old = getattr(self, name)
+            setattr(self, name, np.append(old, np.full(extra, fill, old.dtype)))
+        self.sums = np.zeros((5, capacity), np.int64)
+
+
+class State:
+    """All that a tick reads and writes.
+
+    Attributes:
+        columns, books, scores, common, marks: what the launch shapes take (kernels.arrays).
+        reference, groups: histograms and group scores.
+        bar: float64[listing, level] sums of event OFI since the bar began; no rows if not wanted.
+        bar_had_state: which rows had a state when the bar began.
+        tick_f64: exact tick of every row, for turning prices into ticks.
+        counters: int64[thread, counter] of the apply shape.
+        last_scan_ns: grid time of the last scan, 0 before the first.
+        scan_count: scans so far.
+    """
+
+    def __init__(self, capacity: int, slots: int, threads: int, *, bars: bool = False) -> None:
+        """Allocate for `capacity` listings and `slots` books."""
+        size = padded(capacity)
+        self.columns = empty_columns(size)
+        self.scores = empty_scores(size)
+        self.marks = empty_marks(size)
+        self.common = empty_common()
+        self.books = empty_books(max(slots, 1))
+        self.reference = Reference()
+        self.groups = Groups()
+        self.bar = np.zeros((size if bars else 0, c.LEVELS_USED))
+        self.bar_had_state = np.zeros(size, np.bool_)
+        self.tick_f64 = np.full(size, np.nan)
+        self.counters = np.zeros((max(threads, 1), len(c.COUNTER_NAMES)), np.int64)
+        self.seen = np.zeros(size, np.int64)
+        self.last_scan_ns = 0
+        self.scan_count = 0
+        self._slots_used = 0
+        self._slots_free: list[int] = []
+        self._generation = np.zeros(size, np.uint32)
+        self._version = 0
+
+    @property
+    def capacity(self) -> int:
+        """Rows allocated."""
+        return len(self.tick_f64)
+
+    def sync(self, universe: Universe) -> None:
+        """Take over listings that were added, changed, retired or freed since the last call."""
+        if universe.version == self._version:
+            return
+        if universe.row_count > self.capacity:
+            self._grow(padded(max(universe.capacity, 2 * self.capacity)))
+        for row in universe.changed_since(self._version):
+            self._take(int(row), universe)
+        self._version = universe.version
+
+    def slot_for(self, row: int) -> None:
+        """Give a listing a book; its quotes are superseded from here on.
+
+        Raises:
+            CapacityError: the pool has reached 2**21 books.
+        """
+        if self.columns.i32[c.SLOT, row] != c.NO_SLOT:
+            return
+        if self._slots_free:
+            slot = self._slots_free.pop()
+        else:
+            slot = self._slots_used
+            if slot == len(self.books.count):
+                self._grow_books()
+            self._slots_used += 1
+        self.books.count[slot] = 0
+        self.books.truncated[slot] = 0
+        self.columns.i32[c.SLOT, row] = slot
+
+    def begin_bar(self) -> None:
+        """Start a new bar: sums at 0, and remember which rows have a state."""
+        self.bar[:] = 0
+        self.bar_had_state[:] = self.columns.u8[c.HAS_STATE] != 0
+
+    def _take(self, row: int, universe: Universe) -> None:
+        source, col = universe.columns, self.columns
+        if self._generation[row] != source.generation[row]:
+            self._reset(row)
+            self._generation[row] = source.generation[row]
+        if source.state[row] != RowState.LIVE:
+            col.u8[c.HALTED, row] = 2
+            col.validity[row] |= c.EXPIRED
+            col.u8[c.FRESH, row] = 1
+            return
+        option = source.kind[row] == ListingKind.OPTION
+        underlying = int(source.underlying_id[row])
+        expiry_ns = int(source.expiry_ns[row])
+        self.tick_f64[row] = source.tick[row]
+        col.f32[c.TICK, row] = source.tick[row]
+        col.f32[c.MULTIPLIER, row] = source.multiplier[row]
+        col.f32[c.PRICE_PER, row] = source.price_per[row]
+        col.i64[c.EXPIRY_NS, row] = expiry_ns
+        col.i64[c.SETTLE_WINDOW_NS, row] = source.settle_window_ns[row]
+        col.u8[c.IS_OPTION, row] = option
+        col.u8[c.IS_INVERSE, row] = source.settle[row]
+        if option:
+            col.i32[c.EXPIRY_GROUP, row] = self.groups.of(underlying, expiry_ns)
+            col.i32[c.UNDERLYING_GROUP, row] = self.groups.of(underlying, 0)
+
+    def _reset(self, row: int) -> None:
+        """Forget the listing that had the row before."""
+        slot = int(self.columns.i32[c.SLOT, row])
+        if slot != c.NO_SLOT:
+            self._slots_free.append(slot)
+        for mine, blank in (
+            *zip(self.columns, empty_columns(1), strict=True),
+            *zip(self.scores, empty_scores(1), strict=True),
+        ):
+            mine[..., row] = blank[..., 0]
+
+    def _grow(self, capacity: int) -> None:
+        self.columns = Columns(*_widened(self.columns, empty_columns(capacity)))
+        self.scores = Scores(*_widened(self.scores, empty_scores(capacity)))
+        self.marks = empty_marks(capacity)
+        old, bar_rows = len(self.tick_f64), self.bar.shape[0]
+        extra = capacity - old
+        self.bar = np.vstack([self.bar, np.zeros((extra if bar_rows else 0, c.LEVELS_USED))])
+        self.bar_had_state = np.append(self.bar_had_state, np.zeros(extra, np.bool_))
+        self.tick_f64 = np.append(self.tick_f64, np.full(extra, np.nan))
+        self.seen = np.zeros(capacity, np.int64)
+        self._generation = np.append(self._generation, np.zeros(extra, np.uint32))
+
+    def _grow_books(self) -> None:
+        slots = len(self.books.count)
+        if slots >= 1 << 21:
+            raise CapacityError(f"depth slots: {slots} are in use, expected fewer than 2**21")
+        more = empty_books(slots)
+        self.books = Books(
+            *(np.concatenate([a, b]) for a, b in zip(self.books, more, strict=True))
+        )
+
+
+def _widened(old: tuple[NDArray[np.generic], ...], new: tuple[NDArray[np.generic], ...]) -> tuple[
+    NDArray[np.generic], ...
+]:
+    """Copy old columns into the front of wider ones."""
+    for narrow, wide in zip(old, new, strict=True):
+        wide[..., : narrow.shape[-1]] = narrow
+    return new

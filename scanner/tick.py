@@ -1,0 +1,237 @@
+"""Stages 4 to 6 of 8: one tick and one scan, pure functions of (state, batch, grid time).
+
+Nothing here knows the time or a venue; the same calls give the same state bytes and results.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feeds.events import TickerRows
+from kernels import columns as c
+from kernels.arrays import Batch
+from kernels.cpu.features import METRIC_NAMES
+from kernels.device import CpuDevice
+from scanner.result import LISTS, GroupResult, ScanResult
+from scanner.state import State
+
+MEMBERS_NAMED: Final = 8
+MEMBER_STRENGTH_MIN: Final = 2.0  # -log10 p of a member that is worth naming.
+_HELD: Final = (
+    ("delta", c.DELTA), ("vega", c.VEGA), ("gamma", c.GAMMA), ("theta", c.THETA),
+    ("iv_mark", c.IV_MARK), ("iv_bid", c.IV_BID), ("iv_ask", c.IV_ASK), ("index", c.INDEX),
+    ("open_interest", c.OPEN_INTEREST), ("mark", c.MARK),
+)  # fmt: skip
+
+
+def apply_tickers(tickers: TickerRows, row_count: int, state: State) -> None:
+    """Take over the last word of every ticker field; NaN is no news."""
+    tickers = tickers[tickers["listing_id"] < row_count]
+    if not len(tickers):
+        return
+    ids = tickers["listing_id"]
+    for name, column in _HELD:
+        news = ~np.isnan(tickers[name])
+        state.columns.f32[column, ids[news]] = tickers[name][news]
+    forward = tickers["forward"]
+    news = forward > 0
+    state.columns.i64[c.FORWARD_E6, ids[news]] = np.rint(forward[news] * 1e6).astype(np.int64)
+
+
+def apply_batch(batch: Batch, state: State, device: CpuDevice) -> None:
+    """Bring books, flow and decayed sums to the end of the batch."""
+    if len(batch.listing):
+        device.apply(batch, state.columns, state.books, state.bar, state.counters)
+
+
+def scan(
+    now_ns: int, row_count: int, state: State, device: CpuDevice, *,
+    top_k: int = 50, hold_ns: int = 300_000_000_000, members_min: int = 8,
+    window_ns: int = 60_000_000_000,
+) -> ScanResult:  # fmt: skip
+    """Score what is fresh at grid time now_ns, rank, then learn from it.
+
+    Raises:
+        ValueError: now_ns is not after the scan before.
+    """
+    if now_ns <= state.last_scan_ns:
+        raise ValueError(f"scan: now_ns was {now_ns}, expected more than {state.last_scan_ns}")
+    if state.reference.roll(now_ns):
+        _cumulate(state, device)
+    device.expire(row_count, now_ns, state.columns)
+    fresh = np.flatnonzero(state.columns.u8[c.FRESH, :row_count]).astype(np.uint32)
+    reference_count = state.common.above_2[:, 0, 0].copy()
+    device.observe(
+        fresh, now_ns, state.columns, state.books, state.scores, state.common, state.marks
+    )
+    groups = _score_groups(now_ns, row_count, state, device, members_min, window_ns)
+    top = {
+        name: _top(li, row_count, now_ns - hold_ns, top_k, state, device)
+        for li, name in enumerate(LISTS)
+    }
+    _learn(len(fresh), now_ns, state, device)
+    state.last_scan_ns = now_ns
+    state.scan_count += 1
+    return _result(now_ns, row_count, fresh, reference_count, top, groups, state, device)
+
+
+def _top(
+    li: int, row_count: int, hold_after_ns: int, k: int, state: State, device: CpuDevice
+) -> NDArray[np.uint32]:
+    best = np.zeros(k, np.uint64)
+    count = device.top_k(row_count, hold_after_ns, state.scores.key[li], state.columns, best)
+    id_mask = np.uint64((1 << 21) - 1)
+    return (id_mask - (best[:count] & id_mask)).astype(np.uint32)
+
+
+def _learn(fresh_count: int, now_ns: int, state: State, device: CpuDevice) -> None:
+    """Count the scan's rows, for the scans to come."""
+    ref = state.reference
+    device.count_marks(
+        fresh_count, state.marks, ref.hours_1[ref.slot], ref.hours_2[ref.slot],
+        ref.total_1, ref.total_2, state.common,
+    )  # fmt: skip
+    device.fold_scales(now_ns, state.common)
+    _cumulate(state, device)
+
+
+def _cumulate(state: State, device: CpuDevice) -> None:
+    ref = state.reference
+    device.cumulate(ref.total_1, state.common.above_1)
+    device.cumulate(ref.total_2, state.common.above_2)
+    device.cumulate(ref.total_group[:, None, :], state.groups.above)
+
+
+def _score_groups(
+    now_ns: int, row_count: int, state: State, device: CpuDevice, members_min: int, window_ns: int
+) -> GroupResult:
+    """Group scores of this scan; their histogram entries count from the next scan on."""
+    g, ref = state.groups, state.reference
+    n = g.count
+    sums, bins = g.sums[:, : max(n, 1)], g.bins[:n]
+    mean = np.float32(ref.pooled_mean)
+    pooled = np.zeros(2, np.int64)
+    device.group_sums(row_count, now_ns, window_ns, state.columns, state.scores, sums, pooled)
+    reference = g.above[:, 0, 0][g.kind[:n]].copy()
+    device.group_scores(
+        sums[:, :n], g.kind[:n], mean, members_min, g.above[:, 0], g.statistic[:n], g.p[:n], bins
+    )
+    ref.hours_pooled[ref.slot] += pooled
+    ref.total_pooled += pooled
+    fresh = bins >= 0
+    np.add.at(ref.hours_group[ref.slot], (g.kind[:n][fresh], bins[fresh]), 1)
+    np.add.at(ref.total_group, (g.kind[:n][fresh], bins[fresh]), 1)
+    with np.errstate(invalid="ignore"):
+        direction = (sums[3, :n] / (1 << 20) / sums[4, :n]).astype(np.float32)
+    p = g.p[:n].copy()
+    return GroupResult(
+        underlying=g.underlying[:n].copy(),
+        expiry_ns=g.expiry_ns[:n].copy(),
+        fresh=fresh,
+        member_count=sums[0, :n].astype(np.int32),
+        statistic=g.statistic[:n].copy(),
+        p=p,
+        score=-np.log10(p),
+        reference_count=reference,
+        members=_members(np.flatnonzero(fresh & (p <= 0.01)), now_ns - window_ns, row_count, state),
+        direction=direction,
+    )
+
+
+def _members(
+    which: NDArray[np.intp], after_ns: int, row_count: int, state: State
+) -> NDArray[np.int32]:
+    """Strongest members of a few notable groups, padded with -1."""
+    named = np.full((state.groups.count, MEMBERS_NAMED), -1, np.int32)
+    col = state.columns
+    live = (col.u8[c.SCORED, :row_count] != 0) & (col.i64[c.OBSERVED_NS, :row_count] > after_ns)
+    score = state.scores.score[0, :row_count]
+    for g in which:
+        column = c.EXPIRY_GROUP if state.groups.kind[g] == 0 else c.UNDERLYING_GROUP
+        inside = np.flatnonzero(live & (col.i32[column, :row_count] == g))
+        strong = inside[score[inside] > MEMBER_STRENGTH_MIN]
+        order = np.lexsort((strong, -score[strong]))[:MEMBERS_NAMED]
+        named[g, : len(order)] = strong[order]
+    return named
+
+
+def _result(
+    now_ns: int, row_count: int, fresh: NDArray[np.uint32], reference_count: NDArray[np.int64],
+    top: dict[str, NDArray[np.uint32]], groups: GroupResult, state: State, device: CpuDevice,
+) -> ScanResult:  # fmt: skip
+    n, col, sc = row_count, state.columns, state.scores
+    validity = col.validity[:n]
+    return ScanResult(
+        scan_index=state.scan_count - 1,
+        now_ns=now_ns,
+        fresh=fresh,
+        p=sc.p[:, :n],
+        score=sc.score[:, :n],
+        statistic=sc.statistic[:, :n],
+        z=sc.z[:, :n],
+        p_feature=sc.p_feature[:, :n],
+        value=sc.value[:, :n],
+        baseline=sc.mean[:, :n],
+        stratum=col.u8[c.STRATUM, :n],
+        reference_count=reference_count,
+        observed_ns=col.i64[c.OBSERVED_NS, :n],
+        validity=validity,
+        warming=col.i32[c.OWN_COUNT, :n] < 30,
+        top=top,
+        groups=groups,
+        metrics=MetricColumns(lambda: export_metrics(now_ns, n, state, device)),
+        market=_market(len(fresh), validity, state),
+    )
+
+
+def _market(
+    fresh_count: int, validity: NDArray[np.uint16], state: State
+) -> dict[str, float]:
+    """Market-wide aggregates: activity, withdrawal, and the common scale of each stratum."""
+    with_state = (validity & c.NO_STATE) == 0
+    one_sided = ((validity & c.NO_BID) != 0) != ((validity & c.NO_ASK) != 0)
+    total = int(with_state.sum())
+    market = {
+        "fresh": float(fresh_count),
+        "with_state": float(total),
+        "one_sided_share": float((one_sided & with_state).sum()) / total if total else np.nan,
+    }
+    for s in range(c.STRATUM_COUNT):
+        market[f"common_scale_{s}"] = float(state.common.scale[s].mean())
+    return market
+
+
+def export_metrics(
+    now_ns: int, row_count: int, state: State, device: CpuDevice
+) -> dict[str, NDArray[np.float32]]:
+    """Every metric of every row at grid time now_ns, [listing] each (docs/SCORING.md, section 2)."""
+    out = np.empty((len(METRIC_NAMES), row_count), np.float32)
+    device.metrics(
+        np.arange(row_count, dtype=np.uint32), now_ns, state.columns, state.books, out
+    )
+    return dict(zip(METRIC_NAMES, out, strict=True))
+
+
+class MetricColumns(Mapping[str, NDArray[np.float32]]):
+    """Metric columns by name, computed together on first access: most scans need none."""
+
+    def __init__(self, compute: Callable[[], dict[str, NDArray[np.float32]]]) -> None:
+        self._compute = compute
+        self._columns: dict[str, NDArray[np.float32]] | None = None
+
+    def _filled(self) -> dict[str, NDArray[np.float32]]:
+        if self._columns is None:
+            self._columns = self._compute()
+        return self._columns
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        """Borrow one metric, [listing]."""
+        return self._filled()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(METRIC_NAMES)
+
+    def __len__(self) -> int:
+        return len(METRIC_NAMES)

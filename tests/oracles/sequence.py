@@ -1,0 +1,44 @@
+"""The sequence rule of one listing, as slow and plain as the words of docs/venues/deribit.md."""
+
+
+class Chain:
+    """State of one listing; letters for the kinds: s snapshot, d change, w window."""
+
+    def __init__(self) -> None:
+        self.state = "waiting"
+        self.seen: list[int] = []  # numbers that count in the present state
+
+    def accepts(self, kind: str, seq: int, previous: int) -> bool:
+        """Judge the next update."""
+        if self.state == "waiting":
+            starts = kind in "sw" or previous == 0
+            if starts:
+                self._live(seq)
+            return starts
+        if self.state == "gapped":
+            closes = kind in "sw" and all(seq >= old for old in self.seen)
+            if closes:
+                self._live(seq)
+            elif kind == "d":
+                self.seen.append(seq)
+            return closes
+        return self._accepts_live(kind, seq, previous)
+
+    def _accepts_live(self, kind: str, seq: int, previous: int) -> bool:
+        last = self.seen[-1]
+        if kind == "w":
+            follows, broken = seq >= last, False
+        elif kind == "s":
+            follows, broken = seq >= last, seq < last
+        else:
+            follows = seq > last and previous == last
+            broken = seq > last and previous != last
+        if follows:
+            self.seen = [seq]
+        if broken:
+            self.state = "gapped"
+            self.seen.append(seq)
+        return follows
+
+    def _live(self, seq: int) -> None:
+        self.state, self.seen = "live", [seq]
