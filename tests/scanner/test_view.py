@@ -1,0 +1,298 @@
+"""The terminal view at 100 columns: values, places, widths, colours."""
+
+import io
+import math
+import xml.etree.ElementTree as ET
+
+import pytest
+from rich.color import Color
+from rich.console import Console
+
+from scanner import view
+from scanner.alerts import AlertBook, AlertRules
+from scanner.view import COLOURS, LiveView, export_svg, plain_lines, steady
+from scanner.view_model import GroupRow, Rates, VenueHealth, contract_text, view_model
+from tests.scanner.scans import EXPIRY, PLENTY, Group, Scans, option, perp
+
+LISTINGS = [
+    option("deribit"),
+    option("okx"),
+    option("binance", strike=4_000, right="P", underlying="ETH"),
+    perp(),
+]
+VENUES = (
+    VenueHealth("deribit", 2, 2, 12_345.0, 0, 0, 0, 43.2),
+    VenueHealth("okx", 1, 2, 845.0, 3, 4, 12_345, math.nan),
+)
+
+
+def listing_of(row):
+    return LISTINGS[row] if row < len(LISTINGS) else None
+
+
+def name_of(underlying):
+    return ("BTC", "ETH")[underlying]
+
+
+def scene(seconds=(0, 1, 43)):
+    """Two venues of one contract unusual, a put less so; a group alert; second strata warming."""
+    scans = Scans(len(LISTINGS))
+    scans.top = {"spike": [0, 1, 2], "broad": [1]}
+    scans.reference_count[:] = [PLENTY, 59_999, 30_000, 599, 0]
+    scans.p_feature[9, 0], scans.z[9, 0] = 1e-7, -8.12
+    scans.metrics = {
+        "pressure": [1.0, 1.0, 1.0, math.nan],
+        "delta": [0.5, math.nan, -0.4, math.nan],
+        "ofi_30s_usd_vega": [-1234.0, 34.0, math.nan, math.nan],
+        "spread_rel": [0.0512, 0.004, 1.7, math.nan],
+        "quote_age_s": [0.4, 75.0, 600.0, math.nan],
+    }
+    scans.warming[1] = True
+    scans.groups = [Group(0, EXPIRY, 3e-6, members=(0, 1), direction=-1.0), Group(1, 0, 0.25)]
+    book = AlertBook(AlertRules(), listing_of, name_of)
+    for second in seconds:
+        result = scans.at(second, spike={0: 5e-7, 1: 5e-6, 2: 0.005}, broad={1: 1e-6})
+        book.update(result)
+    return scans, book, result
+
+
+def model_of(result, book):
+    return view_model(result, book, listing_of, name_of, VENUES, Rates(41_234.0, 96_000.0, 12.345))
+
+
+@pytest.fixture
+def model():
+    _, book, result = scene()
+    return model_of(result, book)
+
+
+def page(model, console_view=None, width=100):
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print((console_view or LiveView(console)).render(model))
+    return console.file.getvalue().splitlines()
+
+
+def line_with(lines, text):
+    return next(line for line in lines if text in line)
+
+
+def words(line):
+    """The line with single spaces."""
+    return " ".join(line.split())
+
+
+def test_no_line_is_longer_than_the_page(model):
+    lines = page(model)
+    assert max(len(line.rstrip()) for line in lines) <= 100
+    assert len(page(model, width=200)) == len(lines)  # nothing was wrapped
+
+
+def test_header_says_when_how_much_and_how_fast(model):
+    lines = page(model)
+    assert "2026-03-26 12:00:43 UTC   scan 3   listings 3   fresh 3" in lines[0]
+    assert "messages/s   41.2k   rows/s   96.0k   scan   12.3ms" in lines[1]
+
+
+def test_header_says_which_strata_are_calibrated(model):
+    # 59,999 entries are the first that allow p_on = 1e-4; 30,000 are half of it, 599 are 1 %.
+    assert words(page(model)[2]) == (
+        "calibration ≤1s ok 2-4s ok 5-15s 50% 16-60s 1% >60s 0% groups ok"
+    )
+
+
+def test_anomaly_line_shows_every_value_in_its_place(model):
+    # headline p = 2 x 5e-7; direction up (call bought), volatility up; open for 42 s
+    assert words(line_with(page(model), "1 BTC 27MAR26 90000 C  deribit")) == (
+        "1 BTC 27MAR26 90000 C deribit spike 6.00 1e-06 ▲▲ -1.23k 5.12% 0.4s 42s "
+        "liq 100% depth/60s -8.1"
+    )
+
+
+def test_listing_stands_under_the_list_where_it_is_stronger(model):
+    assert words(line_with(page(model), "okx     broad")) == (
+        "2 BTC 27MAR26 90000 C okx broad 5.70 2e-06 ·▲ +34 0.40% 75s 42s warming"
+    )
+
+
+def test_bought_put_points_down_and_volatility_up(model):
+    assert words(line_with(page(model), "ETH 27MAR26 4000 P")) == (
+        "3 ETH 27MAR26 4000 P binance spike 2.00 1e-02 ▼▲ - 170% 10m -"
+    )
+
+
+def test_open_alert_line_shows_scope_listings_score_and_age(model):
+    lines = page(model)
+    assert words(line_with(lines, "● 12:00:01 spike")) == (
+        "● 12:00:01 spike BTC 27MAR26 90000 C 2x 6.00 ↑ 6.00 ▲▲ -1.20k 42s liq 100% depth/60s -8.1"
+    )
+    assert "open 3   opened 3   closed 0" in line_with(lines, "ALERTS")
+
+
+def test_closed_alert_says_why():
+    scans, book, _ = scene()
+    scans.lost[:] = True
+    scans.validity[:] = 256
+    result = scans.at(44)
+    book.update(result)
+    lines = page(model_of(result, book))
+    assert words(line_with(lines, "○ 12:00:44 spike")) == (
+        "○ 12:00:44 spike BTC 27MAR26 90000 C 2x - ↑ 6.00 ▲▲ -1.20k 43s closed: invalid"
+    )
+    assert "nothing is scored yet" in line_with(lines, "nothing")
+
+
+def test_groups_and_feeds_stand_side_by_side(model):
+    lines = page(model)
+    assert words(line_with(lines, "BTC 27MAR26         5.52")) == (
+        "BTC 27MAR26 5.52 3e-06 ▼ 8 deribit 2/2 12.3k 0 0 0 43.2ms"
+    )
+    assert words(line_with(lines, "ETH all")) == "ETH all 0.60 0.25 · 8 okx 1/2 845 3 4 12.3k -"
+
+
+def test_page_keeps_its_height_while_rows_come_and_go(model):
+    scans, book, _ = scene(seconds=(0,))
+    empty = model_of(scans.at(1), book)
+    assert len(page(empty)) == len(page(model))
+
+
+def group(key, score):
+    return GroupRow(key=key, score=score, p=10**-score, direction=0, member_count=8)
+
+
+def keys(rows):
+    return "".join(row.key for row in rows)
+
+
+def test_row_keeps_its_place_until_clearly_overtaken():
+    rows = [group("b", 5.1), group("a", 5.0), group("c", 4.0)]
+    assert keys(steady(rows, "abc")) == "abc"
+    rows = [group("b", 5.11), group("a", 5.0), group("c", 4.0)]
+    assert keys(steady(rows, "abc")) == "bac"
+
+
+def test_new_row_climbs_past_all_weaker_ones():
+    rows = [group("n", 9.0), group("a", 5.0), group("b", 4.0), group("m", 3.0)]
+    assert keys(steady(rows, "ab")) == "nabm"
+
+
+def test_view_remembers_the_order_of_its_last_page(model):
+    scans, book, result = scene()
+    live = LiveView(Console(file=io.StringIO()))
+    page(model_of(result, book), live)
+    stronger = scans.at(44, spike={0: 5e-7, 1: 4.5e-7}, broad={1: 1e-6})  # okx ahead by 0.046
+    lines = page(model_of(stronger, book), live)
+    assert "1 BTC 27MAR26 90000 C  deribit" in line_with(lines, "deribit")
+    assert "2 BTC 27MAR26 90000 C  okx" in line_with(lines, "okx   ")
+
+
+def contrast(colour, ground):
+    """WCAG 2.1 contrast ratio of a colour and black (0) or white (1)."""
+
+    def linear(channel):
+        c = channel / 255
+        return c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+
+    red, green, blue = (linear(c) for c in Color.parse(colour).get_truecolor())
+    light = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    high, low = max(light, ground), min(light, ground)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_colour_reads_on_black_and_on_white(colour):
+    assert contrast(colour, 0.0) >= 4.0
+    assert contrast(colour, 1.0) >= 4.0
+
+
+def test_long_contract_keeps_strike_and_right(model):
+    odd = option("deribit", strike=123_456, right="P", underlying="BTC_USDC")
+    assert contract_text(odd) == "BTC_USDC 27MAR26 123456 P"
+    assert view._tail(contract_text(odd), 20) == "…DC 27MAR26 123456 P"
+
+
+def test_listing_that_is_no_option_shows_its_symbol():
+    assert contract_text(perp()) == "BTC-PERPETUAL"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0.44, "+0.4"),
+        (-9.4, "-9.4"),
+        (12.0, "+12"),
+        (999.4, "+999"),
+        (999.6, "+1.00k"),
+        (-34_560, "-34.6k"),
+        (999_400, "+999k"),
+        (1e6, "+1.00M"),
+        (2.5e9, "+2.50G"),
+        (math.nan, "-"),
+    ],
+)
+def test_money_takes_three_digits(number, text):
+    assert view._money(number) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0s"), (9.96, "10s"), (99.6, "2m"), (3_600, "60m"), (7_200, "2h"), (864_000, "10d")],
+)
+def test_spans_fit_four_columns(seconds, text):
+    assert view._span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.0012, "0.12%"), (0.123, "12.3%"), (1.7, "170%"), (math.nan, "-")]
+)
+def test_spread_is_a_percentage(share, text):
+    assert view._share(share) == text
+
+
+def test_plain_lines_carry_the_same_numbers(model):
+    lines = plain_lines(model)
+    assert lines[0] == (
+        "2026-03-26 12:00:43 scan 3: 3 of 3 listings fresh, 41.2k msg/s, 96.0k rows/s, 12.3ms, "
+        "3 alerts open; calibration ≤1s ok, 2-4s ok, 5-15s 50%, 16-60s 1%, >60s 0%, groups ok"
+    )
+    assert lines[1] == (
+        "  1. BTC 27MAR26 90000 C deribit spike score 6.00 p 1e-06 liq 100% depth/60s -8.1"
+    )
+    assert lines[4] == (
+        "  alert spike BTC 27MAR26 90000 C score 6.00 for 42s liq 100% depth/60s -8.1"
+    )
+
+
+def test_away_from_a_terminal_lines_come_every_ten_seconds():
+    scans, book, _ = scene(seconds=(0,))
+    console = Console(file=io.StringIO(), width=40)
+    with LiveView(console) as live:
+        for second in (1, 5, 10.9, 11):
+            live.show(model_of(scans.at(second), book))
+    heads = [line for line in console.file.getvalue().splitlines() if " scan " in line]
+    assert [head[11:19] for head in heads] == ["12:00:01", "12:00:11"]
+
+
+def test_on_a_terminal_the_last_page_stays(model):
+    console = Console(file=io.StringIO(), width=100, height=50, force_terminal=True)
+    with LiveView(console) as live:
+        live.show(model)
+    after_the_page = console.file.getvalue().split("\x1b[?1049l")[-1]
+    assert "CROSS-MARKET SCANNER" in after_the_page
+
+
+def test_terminal_without_a_model_leaves_nothing():
+    console = Console(file=io.StringIO(), width=100, height=50, force_terminal=True)
+    with LiveView(console):
+        pass
+    assert "SCANNER" not in console.file.getvalue()
+
+
+def test_picture_is_svg_that_fetches_nothing(model, tmp_path):
+    export_svg(model, tmp_path / "view.svg")
+    text = (tmp_path / "view.svg").read_text("utf-8")
+    assert ET.fromstring(text).tag.endswith("svg")  # noqa: S314 - our own file
+    assert "@font-face" not in text
+    assert "url(http" not in text
+    assert "deribit" in text
+    export_svg(model, tmp_path / "again.svg")
+    assert (tmp_path / "again.svg").read_text("utf-8") == text
