@@ -1,0 +1,313 @@
+"""Stage 1 of 8, simulated: which instruments the emulated market lists.
+
+The universe is a function of the start time and the asked size only, never of the seed: two runs
+with different seeds list the same contracts. Underlyings and their nominal prices, the expiries in
+days from the start and the strike grid are constants of this module.
+
+- BTC and ETH options are inverse (quoted in the coin), SOL_USDC options linear (quoted in USDC).
+- Expiries lie at 08:00 UTC: dailies, then the first Friday on or after each later offset (weekly,
+  monthly, quarterly). There are 10 up to 3,000 listings, 16 above.
+- Strikes lie on a round step about the nominal price, out to about 2.2 standard deviations,
+  never below a quarter of it; steps below 1 give fractional strikes (`147d5`).
+- Each underlying has a perpetual and an index; two spare options an underlying, with strikes
+  above the grid, are hidden until a test lists them during the run.
+- The activity class (0 hot, 3 asleep) of an option is its quantile of a liquidity index made of
+  moneyness in standard deviations, expiry and underlying: 10, 20, 30 and 40 percent of options.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feeds.contract import E9, Listing, ListingKind
+
+DAY_NS: Final = 86_400_000_000_000
+VENUE: Final = "deribit"
+SETTLE_WINDOW_S: Final = 1800.0
+INDEX_TICK: Final = 0.0001
+CLASS_SHARES: Final = (0.10, 0.20, 0.30, 0.40)
+CLASS_COUNT: Final = len(CLASS_SHARES)
+SPARES_PER_UNDERLYING: Final = 2
+
+_DAYS: Final = (1, 2, 3, 7, 14, 28, 56, 91, 182, 273)
+_DAYS_LARGE: Final = (1, 2, 3, 4, 7, 14, 21, 28, 35, 56, 70, 91, 126, 182, 273, 364)
+_LARGE_FROM: Final = 3_000
+_DAILY_UP_TO: Final = 4
+_FRIDAY: Final = 4
+_MONTHS: Final = (
+    "JAN",
+    "FEB",
+    "MAR",
+    "APR",
+    "MAY",
+    "JUN",
+    "JUL",
+    "AUG",
+    "SEP",
+    "OCT",
+    "NOV",
+    "DEC",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Underlying:
+    """Constants of one simulated underlying.
+
+    name: prefix of its instruments. currency: what the venue files them under. vol: yearly,
+    fraction. lot: smallest option amount, coins. perp_unit: smallest perpetual amount (USD for an
+    inverse perpetual, coins for a linear one). knee: ticks of the fine part of the tick table,
+    above which five ticks make one; 0 where the tick is constant. Ticks are 1 / per_unit, which
+    keeps wire prices exact decimals.
+    """
+
+    name: str
+    coin: str
+    currency: str
+    index: str
+    linear: bool
+    nominal: float
+    vol: float
+    weight: float
+    option_per_unit: int
+    perp_per_unit: int
+    knee: int
+    lot: float
+    perp_unit: float
+    strike_step: float
+
+
+UNDERLYINGS: Final = (
+    Underlying(
+        "BTC", "BTC", "BTC", "btc_usd", False, 60_000.0, 0.50, 0.40, 10_000, 2, 50, 0.1, 10.0, 250.0
+    ),
+    Underlying(
+        "ETH", "ETH", "ETH", "eth_usd", False, 3_000.0, 0.62, 0.34, 10_000, 20, 50, 1.0, 1.0, 10.0
+    ),
+    Underlying(
+        "SOL_USDC", "SOL", "USDC", "sol_usdc", True, 148.0, 0.78, 0.26, 100, 100, 0, 1.0, 0.1, 0.5
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Universe:
+    """All instruments of a run and the columns the market computes with.
+
+    listings: options, perpetuals, indexes, then the spares; listing_id is the position. public:
+    how many of them are listed at the start. Columns have one entry a listing: strike is NaN,
+    is_call False and activity 0 where there is no option; slice numbers (underlying, expiry),
+    and a perpetual or index has the slice of its underlying's spot. lot_size: native size of one
+    lot. per_unit: ticks in one unit of price. knee: as in Underlying.
+    """
+
+    start_ns: int
+    listings: tuple[Listing, ...]
+    public: int
+    expiries_ns: tuple[int, ...]
+    underlying: NDArray[np.int64]
+    slice: NDArray[np.int64]
+    kind: NDArray[np.int8]
+    strike: NDArray[np.float64]
+    is_call: NDArray[np.bool_]
+    expiry_ns: NDArray[np.int64]
+    activity: NDArray[np.int8]
+    lot_size: NDArray[np.float64]
+    per_unit: NDArray[np.float64]
+    knee: NDArray[np.int64]
+    inverse: NDArray[np.bool_]
+    ids: dict[str, int]
+
+    @property
+    def expiry_count(self) -> int:
+        """Expiries of each underlying."""
+        return len(self.expiries_ns)
+
+    def slice_of(self, name: str) -> NDArray[np.int64]:
+        """Options of a slice such as `BTC-27MAR26`, spares left out; empty where unknown."""
+        head = f"{name}-"
+        found = [i for s, i in self.ids.items() if s.startswith(head) and i < self.public]
+        ids = np.array(found, np.int64)
+        options: NDArray[np.int64] = ids[self.kind[ids] == ListingKind.OPTION]
+        return options
+
+
+def expiry_times(start_ns: int, count_asked: int) -> tuple[int, ...]:
+    """Expiry instants, ns UTC, ascending; the nearest is at least 8 hours away."""
+    start = datetime.fromtimestamp(start_ns // E9, UTC)
+    midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
+    times = []
+    for days in _DAYS if count_asked < _LARGE_FROM else _DAYS_LARGE:
+        day = midnight + timedelta(days=days, hours=8)
+        if days > _DAILY_UP_TO:
+            day += timedelta(days=(_FRIDAY - day.weekday()) % 7)
+        times.append(int(day.timestamp()) * E9)
+    return tuple(sorted(set(times)))
+
+
+def build_universe(start_ns: int, options: int = 1_000) -> Universe:
+    """List about `options` options, and the perpetual and index of each underlying."""
+    expiries = expiry_times(start_ns, options)
+    listings: list[Listing] = []
+    spares: list[Listing] = []
+    for spec in UNDERLYINGS:
+        count = max(2, round(options * spec.weight / (2 * len(expiries))))
+        grids = [
+            _strikes_e9(spec, (expiry_ns - start_ns) / (365.0 * DAY_NS), count)
+            for expiry_ns in expiries
+        ]
+        for expiry_ns, grid in zip(expiries, grids, strict=True):
+            listings += [_option(spec, expiry_ns, k, right) for k in grid for right in "CP"]
+        above = 2 * grids[-1][-1] - grids[-1][-2]
+        spares += [_option(spec, expiries[-1], above, right) for right in "CP"]
+    listings += [_perpetual(spec) for spec in UNDERLYINGS]
+    listings += [_index(spec) for spec in UNDERLYINGS]
+    return _columns(start_ns, expiries, listings, spares)
+
+
+def expiry_name(expiry_ns: int) -> str:
+    """Date as the venue writes it: the day without a leading zero."""
+    when = datetime.fromtimestamp(expiry_ns // E9, UTC)
+    return f"{when.day}{_MONTHS[when.month - 1]}{when.year % 100:02d}"
+
+
+def strike_name(strike_e9: int) -> str:
+    """Strike as the venue writes it, `d` for the decimal point."""
+    whole, rest = divmod(strike_e9, E9)
+    return str(whole) if rest == 0 else f"{whole}d{f'{rest:09d}'.rstrip('0')}"
+
+
+def _strikes_e9(spec: Underlying, years: float, count: int) -> list[int]:
+    """Strikes on a round step about the nominal price, ascending, 1e-9 fixed."""
+    reach = 2.2 * spec.vol * years**0.5 * spec.nominal
+    step = _round_step(max(2.0 * reach / count, spec.strike_step / 4.0))
+    step_e9 = round(step * E9)
+    middle = round(spec.nominal / step)
+    floor = max(1, int(0.25 * spec.nominal / step))
+    lowest = max(floor, middle - count // 2)
+    return [step_e9 * (lowest + i) for i in range(count)]
+
+
+def _round_step(step: float) -> float:
+    """Smallest of 1, 2.5, 5 times a power of ten that is not below `step`."""
+    decade = 10.0 ** np.floor(np.log10(step))
+    for mantissa in (1.0, 2.5, 5.0, 10.0):
+        if step <= mantissa * decade * 1.000001:
+            return float(mantissa * decade)
+    raise AssertionError(f"no round step for {step}")
+
+
+def _option(spec: Underlying, expiry_ns: int, strike_e9: int, right: str) -> Listing:
+    """One European option."""
+    tick = 1.0 / spec.option_per_unit
+    coarse = (spec.knee / spec.option_per_unit, 5.0 / spec.option_per_unit)
+    return Listing(
+        venue=VENUE,
+        symbol=f"{spec.name}-{expiry_name(expiry_ns)}-{strike_name(strike_e9)}-{right}",
+        kind=ListingKind.OPTION,
+        underlying=spec.coin,
+        multiplier=1.0,
+        price_ccy="USDC" if spec.linear else spec.coin,
+        settle="linear" if spec.linear else "inverse",
+        tick=tick,
+        expiry_ns=expiry_ns,
+        strike_e9=strike_e9,
+        right=right,
+        style="european",
+        lot=spec.lot,
+        tick_table=(coarse,) if spec.knee else (),
+        settle_window_s=SETTLE_WINDOW_S,
+    )
+
+
+def _perpetual(spec: Underlying) -> Listing:
+    """The perpetual of an underlying; an inverse one is sized in USD."""
+    return Listing(
+        venue=VENUE,
+        symbol=f"{spec.name}-PERPETUAL",
+        kind=ListingKind.PERP,
+        underlying=spec.coin,
+        multiplier=1.0,
+        price_ccy="USDC" if spec.linear else "USD",
+        settle="linear" if spec.linear else "inverse",
+        tick=1.0 / spec.perp_per_unit,
+        lot=spec.perp_unit,
+    )
+
+
+def _index(spec: Underlying) -> Listing:
+    """The index of an underlying; it has tickers and no book."""
+    return Listing(
+        venue=VENUE,
+        symbol=spec.index,
+        kind=ListingKind.INDEX,
+        underlying=spec.coin,
+        multiplier=1.0,
+        price_ccy="USDC" if spec.linear else "USD",
+        settle="linear",
+        tick=INDEX_TICK,
+    )
+
+
+def _columns(
+    start_ns: int, expiries: tuple[int, ...], listings: list[Listing], spares: list[Listing]
+) -> Universe:
+    """Lay the listings out as columns."""
+    every = (*listings, *spares)
+    owner = {spec.coin: number for number, spec in enumerate(UNDERLYINGS)}
+    underlying = np.array([owner[x.underlying] for x in every], np.int64)
+    kind = np.array([x.kind for x in every], np.int8)
+    expiry = np.array([x.expiry_ns or 0 for x in every], np.int64)
+    strike = np.array([np.nan if x.strike_e9 is None else x.strike_e9 / E9 for x in every])
+    is_option = kind == ListingKind.OPTION
+    specs = [UNDERLYINGS[u] for u in underlying]
+    position = np.searchsorted(np.array(expiries), expiry)
+    # The last slice of each underlying is its spot: time zero, no smile.
+    spot_slice = underlying * (len(expiries) + 1) + len(expiries)
+    per_unit = np.where(
+        is_option, [s.option_per_unit for s in specs], [s.perp_per_unit for s in specs]
+    )
+    return Universe(
+        start_ns=start_ns,
+        listings=every,
+        public=len(listings),
+        expiries_ns=expiries,
+        underlying=underlying,
+        slice=np.where(is_option, underlying * (len(expiries) + 1) + position, spot_slice),
+        kind=kind,
+        strike=strike,
+        is_call=np.array([x.right == "C" for x in every]),
+        expiry_ns=expiry,
+        activity=_activity(start_ns, underlying, strike, expiry, is_option),
+        lot_size=np.array([1.0 if x.lot is None else x.lot for x in every]),
+        per_unit=per_unit.astype(np.float64),
+        knee=np.where(is_option, [s.knee for s in specs], 0).astype(np.int64),
+        inverse=np.array([x.settle == "inverse" for x in every]),
+        ids={x.symbol: number for number, x in enumerate(every)},
+    )
+
+
+def _activity(
+    start_ns: int,
+    underlying: NDArray[np.int64],
+    strike: NDArray[np.float64],
+    expiry_ns: NDArray[np.int64],
+    is_option: NDArray[np.bool_],
+) -> NDArray[np.int8]:
+    """Activity class of each listing by its quantile of the liquidity index."""
+    years = np.maximum(expiry_ns - start_ns, DAY_NS // 3) / (365.0 * DAY_NS)
+    nominal = np.array([s.nominal for s in UNDERLYINGS])[underlying]
+    vol = np.array([s.vol for s in UNDERLYINGS])[underlying]
+    with np.errstate(invalid="ignore"):
+        away = np.abs(np.log(strike / nominal)) / (vol * np.sqrt(years))
+    # Near the money, up to a month and BTC is where desks trade; the weights order, nothing else.
+    coldness = away + 0.5 * np.abs(np.log(years * 365.0 / 10.0)) + 0.35 * underlying
+    order = np.argsort(np.where(is_option, coldness, -1.0), kind="stable")
+    rank = np.empty(len(order))
+    rank[order] = np.arange(len(order))
+    share = (rank - (~is_option).sum()) / max(1, int(is_option.sum()))
+    edges = np.cumsum(CLASS_SHARES)[:-1]
+    return np.where(is_option, np.searchsorted(edges, share, side="right"), 0).astype(np.int8)

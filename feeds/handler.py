@@ -1,0 +1,419 @@
+"""Stage 2 of 8: one venue's journal records to accepted event rows, live and in replay alike.
+
+The handler sees the log and nothing else: no clock, no socket. What it gives does not depend on
+how the log is cut into calls, because the only things that change the symbol table are records
+themselves (discovery bodies) and lifecycle frames, and a stretch of frames that holds one of
+those is decoded again in halves until the frame stands alone.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from feeds.contract import Listing
+from feeds.errors import FrameError, JournalError
+from feeds.events import (
+    EVENT,
+    TICKER,
+    DecodeOut,
+    EventRows,
+    Flag,
+    Kind,
+    LifecycleNotice,
+    ListingState,
+    TickerRows,
+)
+from feeds.record import Record, RecordType
+from feeds.sequence import Change, SequenceState, SequenceTracker, Turn
+from feeds.venue import ChannelOptions, Venue
+
+# Frames decoded at once: enough to spread numpy's cost per call, few enough to stay in cache.
+RUN_FRAMES_MAX: Final = 1024
+# Trades remembered against copies after a reconnect. Venues send at most the last hundred or so
+# of each currency again; the busiest hour of a crypto venue has some ten thousand.
+TRADE_MEMORY: Final = 65_536
+# Discovery retires what is this long past its expiry, in case the notice was missed while the
+# connection was down. Venues delist within minutes.
+EXPIRY_GRACE_NS: Final = 3600 * 10**9
+ERRORS_KEPT: Final = 16  # bad frames a call keeps for the sampled log
+
+_read_channels: Final = msgspec.json.Decoder(list[str]).decode
+
+
+@dataclass(slots=True)
+class HandlerOut:
+    """What a stretch of the log came to.
+
+    rows: accepted EVENT rows in log order, with CLEAR, known-empty and STATE_CHANGE rows in place.
+    tickers: TICKER rows in log order.
+    resync: symbols that became gapped, in log order; ask the venue for a fresh snapshot.
+    discover: symbols that a notice named and discovery has not; fetch the instruments again.
+    conflicts: what discovery bodies said twice and differently.
+    errors: the first bad frames and bodies; `counts` has them all.
+    counts: additions of this stretch, by name.
+    """
+
+    rows: EventRows
+    tickers: TickerRows
+    resync: list[str] = field(default_factory=list)
+    discover: list[str] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
+    errors: list[FrameError] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class VenueHandler:
+    """Turns the records of one venue into rows.
+
+    Args:
+        venue: the venue's module.
+        options: the channels that are subscribed.
+        allocate: gives a new listing its dense id; called once per symbol.
+        retire: told (listing_id, rx_ns) when a listing has ended; the id must not be given to
+            another listing before the caller's grace time is over.
+        underlyings: listings of others are left out; empty takes all.
+        trade_memory: trade keys remembered, > 0; the oldest is forgotten first.
+    """
+
+    def __init__(
+        self,
+        venue: Venue,
+        options: ChannelOptions,
+        allocate: Callable[[Listing], int],
+        retire: Callable[[int, int], None],
+        *,
+        underlyings: Collection[str] = (),
+        trade_memory: int = TRADE_MEMORY,
+    ) -> None:
+        self.symbols: dict[str, int] = {}
+        self._venue = venue
+        self._options = options
+        self._allocate = allocate
+        self._retire = retire
+        self._underlyings = frozenset(underlyings)
+        self._listings: dict[int, Listing] = {}
+        # Discovered, but of other underlyings; with the expiry, so that it shrinks again.
+        self._left_out: dict[str, int | None] = {}
+        self._carrier: dict[str, int] = {}  # symbol -> connection that carries its book
+        self._tracker = SequenceTracker()
+        self._trades = _TradeMemory(trade_memory)
+
+    def consume(self, records: Iterable[Record]) -> HandlerOut:
+        """Take the next records of the log: those of this venue, in log order.
+
+        Records that say nothing about a venue (ticks, configuration) may stand between them.
+
+        Raises:
+            JournalError: a subscription record does not hold a list of channels.
+        """
+        stretch = _Stretch()
+        frames: list[bytes] = []
+        rx_ns: list[int] = []
+        frame_type = RecordType.FRAME
+        for record in records:
+            if record.type == frame_type:
+                frames.append(record.payload)
+                rx_ns.append(record.rx_ns)
+                if len(frames) < RUN_FRAMES_MAX:
+                    continue
+            elif record.type not in self._STEPS:
+                continue
+            if frames:
+                self._decode(frames, rx_ns, stretch)
+                frames, rx_ns = [], []
+            step = self._STEPS.get(record.type)
+            if step is not None:
+                step(self, record, stretch)
+        if frames:
+            self._decode(frames, rx_ns, stretch)
+        return stretch.finish()
+
+    def _decode(self, frames: Sequence[bytes], rx_ns: Sequence[int], stretch: "_Stretch") -> None:
+        decoded = DecodeOut()
+        self._venue.decode(frames, rx_ns, self.symbols, decoded)
+        if decoded.lifecycle and len(frames) > 1:
+            # A notice may change the symbol table under the frames after it. Notices are rare.
+            middle = len(frames) // 2
+            self._decode(frames[:middle], rx_ns[:middle], stretch)
+            self._decode(frames[middle:], rx_ns[middle:], stretch)
+            return
+        stretch.counts["frames"] += len(frames)
+        self._take(decoded, stretch)
+        for notice in decoded.lifecycle:
+            self._lifecycle(notice, stretch)
+
+    def _take(self, decoded: DecodeOut, stretch: "_Stretch") -> None:
+        """Let the sequence rule and the trade memory judge, and keep what holds."""
+        rows, frames = decoded.rows.view(), decoded.frames.view()
+        before = _counts_of(self._tracker)
+        accepted = self._tracker.accept(frames, rows)
+        after = _counts_of(self._tracker)
+        stretch.counts.update({name: after[name] - before[name] for name in after})
+        keep = np.ones(len(rows), np.bool_)
+        if accepted.any_rejected:
+            keep = (rows["flags"] & int(Flag.REJECTED)) == 0
+            stretch.counts["rejected_rows"] += int(len(rows) - keep.sum())
+        if decoded.trade_keys:
+            trades = np.flatnonzero(rows["kind"] == Kind.TRADE)
+            seen = self._trades.seen(decoded.trade_keys)
+            keep[trades[seen]] = False
+            stretch.counts["duplicate_trades"] += int(seen.sum())
+        stretch.rows.append(self._with_turns(rows, frames, keep, accepted.changes))
+        for change in accepted.changes:
+            if change.turn == Turn.GAP:
+                stretch.resync.append(self._listings[change.listing_id].symbol)
+        stretch.add(decoded)
+
+    def _with_turns(
+        self,
+        rows: EventRows,
+        frames: NDArray[Any],
+        keep: NDArray[np.bool_],
+        changes: Sequence[Change],
+    ) -> EventRows:
+        """Accepted rows, with a row for every gap and every known-empty book before its frame's."""
+        turns = [change for change in changes if change.turn != Turn.LIVE]
+        if not turns:
+            return rows if keep.all() else rows[keep]
+        places = [int(frames["row_begin"][change.frame]) for change in turns]
+        added = np.concatenate([_turn_row(change, frames) for change in turns])
+        widened = np.insert(keep, places, np.ones(len(turns), np.bool_))
+        return np.insert(rows, places, added)[widened]
+
+    def _lifecycle(self, notice: LifecycleNotice, stretch: "_Stretch") -> None:
+        listing_id = self.symbols.get(notice.symbol)
+        ended = notice.state == ListingState.EXPIRED
+        if listing_id is not None:
+            row = _bare_row(listing_id, notice.rx_ns, Kind.STATE_CHANGE)
+            row["level"] = int(notice.state)
+            stretch.rows.append(row)
+            if ended:
+                self._end(notice.symbol, listing_id, notice.rx_ns, stretch)
+        elif notice.symbol in self._left_out:
+            if ended:
+                del self._left_out[notice.symbol]
+        elif notice.state in (ListingState.LISTED, ListingState.LIVE):
+            stretch.discover.append(notice.symbol)
+        else:
+            stretch.counts["unknown_notices"] += 1
+
+    def _end(self, symbol: str, listing_id: int, rx_ns: int, stretch: "_Stretch") -> None:
+        self._retire(listing_id, rx_ns)
+        del self.symbols[symbol]
+        del self._listings[listing_id]
+        self._carrier.pop(symbol, None)
+        self._tracker.forget(listing_id)
+        stretch.counts["retired"] += 1
+
+    def _http(self, record: Record, stretch: "_Stretch") -> None:
+        if not record.name.startswith("instruments"):
+            return
+        try:
+            discovery = self._venue.instruments(record.payload)
+        except FrameError as error:
+            stretch.fail(error, "body_errors")
+            return
+        for reason, count in discovery.left_out.items():
+            stretch.counts[f"left_out.{reason}"] += count
+        stretch.conflicts += discovery.conflicts
+        self._end_overdue(record.rx_ns, stretch)
+        for listing in discovery.listings:
+            if listing.symbol not in self.symbols:
+                self._list(listing, record.rx_ns, stretch)
+
+    def _list(self, listing: Listing, rx_ns: int, stretch: "_Stretch") -> None:
+        if self._underlyings and listing.underlying not in self._underlyings:
+            self._left_out[listing.symbol] = listing.expiry_ns
+            return
+        if listing.expiry_ns is not None and listing.expiry_ns <= rx_ns:
+            # The body was composed before the expiry, or the venue has not yet delisted it.
+            stretch.counts["left_out.expired"] += 1
+            return
+        listing_id = self._allocate(listing)
+        self.symbols[listing.symbol] = listing_id
+        self._listings[listing_id] = listing
+        stretch.counts["listed"] += 1
+
+    def _end_overdue(self, rx_ns: int, stretch: "_Stretch") -> None:
+        limit_ns = rx_ns - EXPIRY_GRACE_NS
+        self._left_out = {s: e for s, e in self._left_out.items() if e is None or e > limit_ns}
+        overdue = [
+            (listing.symbol, listing_id)
+            for listing_id, listing in self._listings.items()
+            if listing.expiry_ns is not None and listing.expiry_ns <= limit_ns
+        ]
+        for symbol, listing_id in overdue:
+            row = _bare_row(listing_id, rx_ns, Kind.STATE_CHANGE)
+            row["level"] = int(ListingState.EXPIRED)
+            stretch.rows.append(row)
+            self._end(symbol, listing_id, rx_ns, stretch)
+
+    def _connection(self, record: Record, stretch: "_Stretch") -> None:
+        if record.name == "close":
+            self._clear_connection(record, stretch)
+            self._carrier = {s: c for s, c in self._carrier.items() if c != record.connection}
+
+    def _timer(self, record: Record, stretch: "_Stretch") -> None:
+        if record.name not in ("silence", "first_data"):
+            return
+        if not record.payload:
+            self._clear_connection(record, stretch)
+            return
+        symbol = self._book_symbol(record.payload.decode(errors="replace"))
+        if symbol is not None:
+            self._clear(symbol, record.rx_ns, stretch)
+
+    def _subscription(self, record: Record, stretch: "_Stretch") -> None:
+        try:
+            channels = _read_channels(record.payload)
+        except ValueError as error:
+            raise JournalError(
+                f"subscription record of {record.venue} at {record.rx_ns}: {error}"
+            ) from error
+        for channel in channels:
+            symbol = self._book_symbol(channel)
+            if symbol is None:
+                continue
+            if record.name in ("subscribe", "accepted"):
+                self._carrier[symbol] = record.connection
+            elif self._carrier.get(symbol) == record.connection:
+                del self._carrier[symbol]
+                self._clear(symbol, record.rx_ns, stretch, unless_gapped=True)
+
+    def _book_symbol(self, channel: str) -> str | None:
+        """Instrument whose best prices come from a channel; None for any other channel."""
+        symbol = self._venue.symbol_of_channel(channel)
+        if symbol is None:
+            return None
+        # What a resync asks for again is, by definition, where the book comes from.
+        requests = self._venue.resync(symbol, self._options, 0)
+        return symbol if any(channel in request.channels for request in requests) else None
+
+    def _clear_connection(self, record: Record, stretch: "_Stretch") -> None:
+        for symbol, connection in self._carrier.items():
+            if connection == record.connection:
+                self._clear(symbol, record.rx_ns, stretch)
+
+    def _clear(
+        self, symbol: str, rx_ns: int, stretch: "_Stretch", *, unless_gapped: bool = False
+    ) -> None:
+        """Make a listing's book unknown; a gapped one already is, and was said to be."""
+        listing_id = self.symbols.get(symbol)
+        if listing_id is None:
+            return
+        if not (unless_gapped and self._tracker.state(listing_id) == SequenceState.GAPPED):
+            stretch.rows.append(_bare_row(listing_id, rx_ns, Kind.CLEAR))
+            stretch.counts["clears"] += 1
+        self._tracker.wait(listing_id)
+
+    _STEPS: Final = {
+        RecordType.HTTP: _http,
+        RecordType.CONNECTION: _connection,
+        RecordType.TIMER: _timer,
+        RecordType.SUBSCRIPTION: _subscription,
+    }
+
+
+class _TradeMemory:
+    """The last trade keys seen, oldest forgotten first."""
+
+    def __init__(self, capacity: int) -> None:
+        self._order: deque[int] = deque(maxlen=capacity)
+        self._keys: set[int] = set()
+
+    def seen(self, keys: Sequence[int]) -> NDArray[np.bool_]:
+        """Mark the keys that were seen before, and remember the others."""
+        marks = np.zeros(len(keys), np.bool_)
+        for index, key in enumerate(keys):
+            if key in self._keys:
+                marks[index] = True
+                continue
+            if len(self._order) == self._order.maxlen:
+                self._keys.discard(self._order[0])  # append() below drops it from the order
+            self._order.append(key)
+            self._keys.add(key)
+        return marks
+
+
+class _Stretch:
+    """Collects what one call of `consume` gives."""
+
+    def __init__(self) -> None:
+        self.rows: list[EventRows] = []
+        self.tickers: list[TickerRows] = []
+        self.resync: list[str] = []
+        self.discover: list[str] = []
+        self.conflicts: list[str] = []
+        self.errors: list[FrameError] = []
+        self.counts: Counter[str] = Counter()
+
+    def add(self, decoded: DecodeOut) -> None:
+        """Take what needs no judging."""
+        if decoded.tickers.count:
+            self.tickers.append(decoded.tickers.view())
+        self.errors += decoded.errors[: ERRORS_KEPT - len(self.errors)]
+        self.counts["frame_errors"] += decoded.error_count
+        for reason, count in decoded.skipped.items():
+            self.counts[f"skipped.{reason}"] += count
+
+    def fail(self, error: FrameError, name: str) -> None:
+        """Count a bad body, and keep it while there is room."""
+        self.counts[name] += 1
+        if len(self.errors) < ERRORS_KEPT:
+            self.errors.append(error)
+
+    def finish(self) -> HandlerOut:
+        """Join the pieces; the arrays are the caller's."""
+        rows = np.concatenate(self.rows) if self.rows else np.zeros(0, EVENT)
+        tickers = np.concatenate(self.tickers) if self.tickers else np.zeros(0, TICKER)
+        self.counts["rows"] += len(rows)
+        self.counts["tickers"] += len(tickers)
+        return HandlerOut(
+            rows,
+            tickers,
+            self.resync,
+            self.discover,
+            self.conflicts,
+            self.errors,
+            +self.counts,  # drops the zeros, whose presence would depend on the cuts
+        )
+
+
+def _bare_row(listing_id: int, rx_ns: int, kind: Kind) -> NDArray[Any]:
+    """One row without a price that is an update of its own, as an array of length one.
+
+    Of kind BOOK_SNAPSHOT it says that the book is known to be empty.
+    """
+    row = np.zeros(1, EVENT)
+    row["rx_ns"], row["listing_id"], row["kind"] = rx_ns, listing_id, int(kind)
+    row["price"] = np.nan
+    row["flags"] = int(Flag.LAST)
+    if kind == Kind.BOOK_SNAPSHOT:
+        row["flags"] |= int(Flag.SNAPSHOT_START)
+    return row
+
+
+def _turn_row(change: Change, frames: NDArray[Any]) -> NDArray[Any]:
+    """The row that says a gap, or that a book is known to be empty."""
+    frame = frames[change.frame]
+    if change.turn == Turn.GAP:
+        return _bare_row(change.listing_id, int(frame["rx_ns"]), Kind.CLEAR)
+    row = _bare_row(change.listing_id, int(frame["rx_ns"]), Kind.BOOK_SNAPSHOT)
+    row["seq"] = frame["seq_last"]
+    return row
+
+
+def _counts_of(tracker: SequenceTracker) -> dict[str, int]:
+    counts = tracker.counts
+    return {
+        "snapshots": counts.snapshots,
+        "gaps": counts.gaps,
+        "duplicates": counts.duplicates,
+        "rejected": counts.rejected,
+        "resyncs": counts.resyncs,
+    }

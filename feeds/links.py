@@ -1,0 +1,160 @@
+"""Stage 1 of 8: what a session keeps: its limits, its counters, its connections; no I/O."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from feeds.channels import ChannelLedger, Order, ResyncQueue
+from feeds.venue import Request
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPolicy:
+    """Our own limits, beside those of the venue; each has a reason."""
+
+    first_data_s: float = 10.0  # 131 snapshots came within 0.62 s on one Deribit socket.
+    ack_s: float = 10.0
+    subscribe_attempts: int = 3  # A name that is refused three times is wrong, not unlucky.
+    retry_base_s: float = 0.5  # Reconnects and repeated requests: full jitter from here,
+    retry_cap_s: float = 60.0  # to here.
+    stable_s: float = 30.0  # A connection that lived so long starts its backoff anew.
+    connect_s: float = 10.0
+    close_s: float = 1.0  # How long a peer may take to answer our close.
+    http_s: float = 30.0
+    http_bytes_max: int = 64 << 20  # The largest instruments body seen has some 10 MB.
+    check_s: float = 0.25  # How late a timer may fire.
+    discovery_min_s: float = 10.0  # New strikes are listed in groups; one question serves them.
+    resync_base_s: float = 1.0
+    resync_cap_s: float = 60.0
+    resync_waiting_max: int = 8192
+    resync_under_way_max: int = 16
+
+    def resync_queue(self) -> ResyncQueue:
+        """An empty queue with these limits."""
+        return ResyncQueue(
+            self.resync_base_s,
+            self.resync_cap_s,
+            self.resync_waiting_max,
+            self.resync_under_way_max,
+        )
+
+
+@dataclass(slots=True)
+class SessionCounts:
+    """What the session did and lost so far."""
+
+    frames: int = 0
+    bytes: int = 0
+    connects: int = 0
+    connect_failures: int = 0
+    disconnects: int = 0
+    budget_waits: int = 0  # times a connection had to wait for the connect budget
+    requests: int = 0
+    replies: int = 0
+    notices: int = 0
+    accepted: int = 0  # channels
+    missing: int = 0  # channels asked for and not accepted, each time
+    refused: int = 0  # requests answered with an error
+    unanswered: int = 0  # requests without an answer in time
+    given_up: int = 0  # channels missing after all attempts
+    no_room: int = 0  # channels that no connection could take
+    silence_timers: int = 0
+    first_data_timers: int = 0
+    resyncs: int = 0
+    resyncs_duplicate: int = 0
+    resyncs_dropped: int = 0  # queue full
+    resyncs_unknown: int = 0  # no open connection carries the listing
+    discoveries: int = 0
+    discovery_failures: int = 0  # bodies that did not come or could not be read
+    listed: int = 0
+    delisted: int = 0
+
+
+class LinkState(StrEnum):
+    """Where a connection is in its life."""
+
+    WAITING = "waiting for the connect budget"
+    CONNECTING = "connecting"
+    OPEN = "open"
+    BACKOFF = "backing off"
+    CLOSED = "closed"
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """One connection: its channels, and the socket of the moment."""
+
+    connection: int
+    ledger: ChannelLedger
+    state: LinkState = LinkState.WAITING
+    # No bound of its own: it holds the plan's requests, their bounded retries, and the requests
+    # of at most `resync_under_way_max` resyncs.
+    outbox: asyncio.Queue[Order] = field(default_factory=asyncio.Queue)
+    retries: list[tuple[int, Order]] = field(default_factory=list)  # (not before ns, what)
+    reader: asyncio.Task[str] | None = None
+    drop_reason: str = ""
+    opened_ns: int = 0
+    last_frame_ns: int = 0
+    failures: int = 0  # connections in a row that did not last
+    problem: str = ""  # why the last socket ended or did not open
+
+    def begin(self, now_ns: int) -> None:
+        """Start with a new socket: everything of the old one is forgotten, the plan is queued."""
+        self.state = LinkState.OPEN
+        self.drop_reason = ""
+        self.opened_ns = self.last_frame_ns = now_ns
+        self.retries = []
+        self.outbox = asyncio.Queue()
+        for order in self.ledger.opened():
+            self.outbox.put_nowait(order)
+
+    def end(self, reason: str) -> list[Order]:
+        """Leave the socket; returns the orders that died with it, sent or not."""
+        self.state = LinkState.BACKOFF
+        self.problem = reason
+        lost = [*self.ledger.pending, *(order for _, order in self.retries)]
+        while not self.outbox.empty():
+            lost.append(self.outbox.get_nowait())
+        return lost
+
+    def retry(self, now_ns: int) -> None:
+        """Queue the orders whose time to be tried again has come."""
+        waiting = []
+        for due_ns, order in self.retries:
+            if due_ns <= now_ns:
+                self.outbox.put_nowait(order)
+            else:
+                waiting.append((due_ns, order))
+        self.retries = waiting
+
+
+def place(links: Iterable[Link], channels: set[str], room: int) -> Link | None:
+    """Connection that can take a plan within `room` channels; None if there is none.
+
+    The one that carries most of the channels already wins, then the emptiest, then the first.
+    A plan for new listings names the channels of whole currencies again: on the socket that has
+    them that changes nothing, on another it would bring each trade twice.
+    """
+    fitting = [link for link in links if len(link.ledger.wanted | channels) <= room]
+    return max(
+        fitting,
+        key=lambda link: (len(link.ledger.wanted & channels), -len(link.ledger.wanted)),
+        default=None,
+    )
+
+
+def carrier(links: Iterable[Link], requests: Sequence[Request]) -> Link | None:
+    """Open connection that carries what a resync asks for again; None if there is none."""
+    channels = {channel for request in requests for channel in request.channels}
+    for link in links:
+        if link.state is LinkState.OPEN and not channels.isdisjoint(link.ledger.wanted):
+            return link
+    return None
+
+
+def host_of(url: str) -> str:
+    """Host of a URL, with its port where one is given, without user and password."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)

@@ -1,0 +1,42 @@
+"""Stages 1 and 2 of 8: Deribit. What is subscribed, decoded and why: docs/venues/deribit.md.
+
+universe.py   instruments -> listings
+plan.py       listings -> subscription requests within the limits; session frames
+wire.py       the shapes of the messages
+decode.py     messages -> updates, by channel
+columns.py    a batch of updates -> rows, by column
+"""
+
+from feeds.venues.deribit.decode import decode
+from feeds.venues.deribit.plan import (
+    LIMITS,
+    WS_URL,
+    control,
+    hello,
+    resync,
+    subscriptions,
+    symbol_of_channel,
+)
+from feeds.venues.deribit.universe import (
+    NAME,
+    REST_URL,
+    discovery,
+    index_listings,
+    instruments,
+)
+
+__all__ = [
+    "LIMITS",
+    "NAME",
+    "REST_URL",
+    "WS_URL",
+    "control",
+    "decode",
+    "discovery",
+    "hello",
+    "index_listings",
+    "instruments",
+    "resync",
+    "subscriptions",
+    "symbol_of_channel",
+]

@@ -1,0 +1,29 @@
+"""Stage 8 of 8: one line on stderr that says how far a long command has come."""
+
+import sys
+import time
+from typing import Final
+
+REDRAW_S: Final = 0.2
+
+
+class Progress:
+    """A line that redraws itself; silent where stderr is no terminal."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._terminal = sys.stderr.isatty()
+        self._shown = 0.0
+
+    def show(self, text: str) -> None:
+        """Draw the line, at most five times a second."""
+        now = time.monotonic()
+        if self._terminal and now - self._shown >= REDRAW_S:
+            self._shown = now
+            sys.stderr.write(f"\r\x1b[2K{self._what}: {text}")
+            sys.stderr.flush()
+
+    def done(self, text: str) -> None:
+        """Leave the last word on its own line."""
+        start = "\r\x1b[2K" if self._terminal else ""
+        sys.stderr.write(f"{start}{self._what}: {text}\n")

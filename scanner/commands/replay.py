@@ -1,0 +1,83 @@
+"""Stages 1 to 8 of 8: `scanner replay SOURCE`: a recording through the same engine as live."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from feeds.replay import SourceKind, journal_kind
+from feeds.tables import read_tables
+from scanner.alert import Alert, encode, explain
+from scanner.commands.arguments import write_json, write_line
+from scanner.commands.progress import Progress
+from scanner.config import ScanConfig, load
+from scanner.errors import InputError
+from scanner.pipeline import Pipeline, scan_tables, take_tables
+from scanner.run import replay_journal
+
+
+def replay(
+    source: Path, *, config: Path | None, speed: float, device: str | None, as_json: bool
+) -> int:
+    """Print the alerts of a recording, then a summary of counts.
+
+    Args:
+        source: folder of a raw or a table recording.
+        config: TOML file; None for the defaults. A raw recording names the configuration it was
+            made with; another one is told on stderr.
+        speed: factor of real time, infinity for as fast as possible.
+        device: overrides the configured device.
+        as_json: alerts and summary as JSON lines; the same bytes for the same log.
+
+    Raises:
+        InputError: the source is of a kind that this version cannot replay.
+    """
+    settings = load(config, {"engine.device": device})
+    started = time.perf_counter()
+    pipeline = Pipeline(settings)
+    scans, extra = _open(source, settings, pipeline)
+    progress = Progress("replaying")
+    first_ns = 0
+    for now_ns, alerts in scans:
+        first_ns = first_ns or now_ns
+        _pace(now_ns - first_ns, speed, started)
+        _print(alerts, as_json=as_json)
+        progress.show(f"{pipeline.counts.scans} scans, {len(pipeline.book.open_alerts)} alerts open")
+    progress.done(f"{pipeline.counts.scans} scans in {time.perf_counter() - started:.1f} s")
+    summary = pipeline.summary(extra)
+    if as_json:
+        write_json({"summary": summary})
+    else:
+        write_line("summary: " + ", ".join(f"{name} {value}" for name, value in summary.items()))
+    sys.stdout.flush()
+    return 0
+
+
+def _open(
+    source: Path, settings: ScanConfig, pipeline: Pipeline
+) -> tuple[Iterator[tuple[int, list[Alert]]], dict[str, object]]:
+    """The scans of a source, and a mapping that holds the source's own counts when they end."""
+    kind = journal_kind(source)
+    extra: dict[str, object] = {}
+    if kind is SourceKind.TABLES:
+        recording = read_tables(source)
+        extra |= {f"table_{name}": count for name, count in sorted(recording.notes.items())}
+        return scan_tables(*take_tables(recording, pipeline.scanner), pipeline), extra
+    if kind is SourceKind.JOURNAL:
+        return replay_journal(source, settings, pipeline, extra), extra
+    raise InputError(f"{source}: {kind} files cannot be replayed in this version, expected a folder")
+
+
+def _print(alerts: Iterable[Alert], *, as_json: bool) -> None:
+    for alert in alerts:
+        if as_json:
+            sys.stdout.write(encode(alert).decode() + "\n")
+        elif alert.state == "open":
+            write_line(explain(alert))
+
+
+def _pace(elapsed_ns: int, speed: float, started: float) -> None:
+    """Wait until a paced replay has reached this scan."""
+    ahead_s = elapsed_ns * 1e-9 / speed - (time.perf_counter() - started)
+    if ahead_s > 0:
+        time.sleep(ahead_s)
