@@ -102,6 +102,21 @@ class VenueSession:
             for task in self._tasks:
                 task.cancel()
 
+    async def discover_once(self) -> list[Listing]:
+        """Fetch the instruments and nothing else; opens no socket and subscribes nothing.
+
+        Raises:
+            SessionError: a body did not come or could not be read.
+        """
+        found: list[Listing] = []
+        async with aiohttp.ClientSession() as self._http:
+            for request in self.venue.discovery(self.underlyings):
+                listings = await self._instruments(request)
+                if listings is None:
+                    raise SessionError(self.problem)
+                found += listings
+        return found
+
     def stop(self) -> None:
         """Make `run` close all connections and return."""
         self._stopping.set()

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -32,6 +32,20 @@ ConfigFile = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 
+DeviceOption = Annotated[
+    Literal["auto", "cpu", "cuda"] | None,
+    typer.Option("--device", help="Where ticks run; without it as configured."),
+]
+Seconds = Annotated[
+    float | None, typer.Option(min=0.001, metavar="S", help="Stop after this many seconds.")
+]
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="SOURCE", exists=True, help="Raw recording, table recording, .dbn or .dbn.zst."
+    ),
+]
+
 
 @app.callback(invoke_without_command=True)
 def scanner(
@@ -47,6 +61,159 @@ def scanner(
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+@app.command()
+def demo(
+    *,
+    seconds: Seconds = 60.0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the market.")] = 1,
+    listings_count: Annotated[
+        int, typer.Option(min=100, max=10_000, metavar="N", help="Listings to simulate.")
+    ] = 1_000,
+    device: DeviceOption = None,
+    record: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Keep the raw recording here.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Scan local venue servers: no network, no keys."""
+    from scanner.commands.demo import demo as command  # noqa: PLC0415
+
+    return command(
+        seconds,
+        seed=seed,
+        listings_count=listings_count,
+        device=device,
+        record_to=record,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def run(
+    *,
+    config: ConfigFile = None,
+    seconds: Seconds = None,
+    device: DeviceOption = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Record into this folder as well.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Scan the configured venues."""
+    from scanner.commands.run import run as command  # noqa: PLC0415
+
+    return command(config, seconds=seconds, device=device, record_to=out, as_json=as_json)
+
+
+@app.command()
+def record(
+    *,
+    config: ConfigFile = None,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder that gets one folder per run.")
+    ] = Path("recordings"),
+    seconds: Seconds = None,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="Write a table recording (Parquet) instead.")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Record the configured venues without scanning them."""
+    from scanner.commands.record import record as command  # noqa: PLC0415
+
+    return command(config, out, seconds=seconds, tables=tables, as_json=as_json)
+
+
+@app.command()
+def replay(
+    source: Source,
+    *,
+    config: ConfigFile = None,
+    speed: Annotated[
+        str, typer.Option(metavar="max|X", help="As fast as possible, or a factor of real time.")
+    ] = "max",
+    device: DeviceOption = None,
+    as_json: AsJson = False,
+) -> int:
+    """Replay a recording: the same alerts as live, byte for byte."""
+    from scanner.commands.arguments import speed_factor  # noqa: PLC0415
+    from scanner.commands.replay import replay as command  # noqa: PLC0415
+
+    return command(
+        source,
+        config=config,
+        speed=speed_factor("--speed", speed),
+        device=device,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def features(
+    source: Source,
+    *,
+    out: Annotated[Path, typer.Option(metavar="F.parquet", help="File to write.")],
+    every: Annotated[
+        str, typer.Option(metavar="TIME", help="Grid, a multiple of the tick: 500ms, 10s, 1m.")
+    ] = "10s",
+    columns: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Columns to write; without it all.")
+    ] = None,
+    listings: Annotated[
+        str | None, typer.Option(metavar="V:S,...", help="Listings as venue:symbol; else all.")
+    ] = None,
+    config: ConfigFile = None,
+    device: DeviceOption = None,
+    as_json: AsJson = False,
+) -> int:
+    """Write every metric of every listing on a time grid."""
+    from scanner.commands.arguments import duration_ns, names  # noqa: PLC0415
+    from scanner.commands.features import features as command  # noqa: PLC0415
+
+    return command(
+        source,
+        out,
+        every_ns=duration_ns("--every", every),
+        columns=names("--columns", columns),
+        listings=names("--listings", listings),
+        config=config,
+        device=device,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def universe(
+    *,
+    config: ConfigFile = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", exists=True, metavar="SOURCE", help="A recording's listings."),
+    ] = None,
+    venue: Annotated[str | None, typer.Option(metavar="NAME", help="One venue only.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """List what would be scanned: listings, contracts, expiries."""
+    from scanner.commands.universe import universe as command  # noqa: PLC0415
+
+    return command(config, source=source, venue=venue, as_json=as_json)
+
+
+@app.command()
+def explain(
+    alert_id: Annotated[str, typer.Argument(metavar="ALERT_ID", help="32 hex digits.")],
+    *,
+    source: Annotated[
+        Path,
+        typer.Option("--from", exists=True, metavar="FILE", help="Alerts (.jsonl) or a recording."),
+    ],
+) -> int:
+    """Show what made one alert: drivers, baselines, course."""
+    from scanner.commands.explain import explain_alert  # noqa: PLC0415
+
+    return explain_alert(alert_id, source)
 
 
 @app.command()

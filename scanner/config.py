@@ -7,7 +7,7 @@ lies, and `read_secret` fetches it where it is needed.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -181,8 +181,6 @@ class LimitSettings(Section):
     """Frames received and not yet decoded; full: sockets are not read (TCP waits)."""
     inbox_mb: Annotated[int, _within(1, 65_536)] = 256
     """The same in MB; chain frames reach 250 kB each."""
-    event_queue_rows: Annotated[int, _within(4_096, 134_217_728)] = 1_048_576
-    """Event rows waiting for a tick; full: quotes of a listing conflate, last wins."""
     trade_keys: Annotated[int, _within(1_024, 67_108_864)] = 262_144
     """Trade ids remembered per venue to drop repeats; the oldest are forgotten."""
     journal_queue_batches: Annotated[int, _within(1, 65_536)] = 64
@@ -328,11 +326,22 @@ def load(path: Path | None = None, overrides: Mapping[str, object] | None = None
         environment=EnvSettingsSource(_Environment)(),
         overrides={key: value for key, value in (overrides or {}).items() if value is not None},
     )
+    return _validated(sources, unknown_variables(tuple(ScanConfig.model_fields)))
+
+
+def from_effective(values: Mapping[str, Any], overrides: Mapping[str, object]) -> ScanConfig:
+    """Settings from what `effective` gave, and overrides as in `load`; reads no environment.
+
+    Raises:
+        ConfigError: a value that this version does not take.
+    """
+    given = {key: value for key, value in overrides.items() if value is not None}
+    return _validated(Sources(path=None, file=dict(values), environment={}, overrides=given), ())
+
+
+def _validated(sources: Sources, found: Iterable[str]) -> ScanConfig:
     merged = sources.merged()
-    problems = [
-        *unknown_variables(tuple(ScanConfig.model_fields)),
-        *_unknown_venues(merged, sources),
-    ]
+    problems = [*found, *_unknown_venues(merged, sources)]
     try:
         config = ScanConfig.model_validate(merged)
     except ValidationError as error:

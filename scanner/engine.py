@@ -1,5 +1,6 @@
 """Stages 3 to 6 of 8: `Scanner`, what a notebook, the command line and a run all use."""
 
+import hashlib
 from collections import Counter, deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
@@ -9,14 +10,16 @@ import numpy as np
 from feeds.contract import Listing
 from feeds.events import TICKER, EventRows, TickerRows
 from kernels import columns as c
+from kernels.compile import cache_folder
 from kernels.device import CpuDevice, open_device
 from scanner.batch import build_batch, empty_rows
 from scanner.result import ScanResult
 from scanner.state import State
-from scanner.tick import apply_batch, apply_tickers, scan
+from scanner.tick import apply_batch, apply_tickers, export_metrics, scan
 from scanner.universe import Universe
 
 if TYPE_CHECKING:
+    from scanner.checkpoint import Checkpoint
     from scanner.config import ScanConfig
 
 SECOND_NS: Final = 1_000_000_000
@@ -73,12 +76,26 @@ class Scanner:
         """Take listings into the universe; returns their listing ids, in order."""
         return [self.universe.add(listing) for listing in listings]
 
+    def restore(self, checkpoint: "Checkpoint", now_ns: int) -> None:
+        """Start from a checkpoint at grid time now_ns instead of cold; before the first scan.
+
+        Raises:
+            ValueError: a scan has run.
+        """
+        checkpoint.into(self, now_ns)
+
     def apply(self, rows: EventRows, tickers: TickerRows | None = None) -> None:
         """Hand over rows in the order of their receipt; they are applied at the next tick."""
         if len(rows):
             self._pending.append(rows)
         if tickers is not None and len(tickers):
             self._tickers.append(tickers)
+
+    def take_pending(self) -> tuple[EventRows, TickerRows]:
+        """Take what waits for a tick away, for those who record and do not scan."""
+        forever_ns = np.iinfo(np.int64).max
+        tickers = _due(self._tickers, forever_ns, _NO_TICKERS)
+        return _due(self._pending, forever_ns, empty_rows()), tickers
 
     @property
     def pending_rows(self) -> int:
@@ -115,6 +132,29 @@ class Scanner:
             members_min=scoring.group_members_min,
             window_ns=int(scoring.group_window_s * SECOND_NS),
         )  # fmt: skip
+
+    def due_hash(self, now_ns: int) -> str:
+        """64-bit hash of the rows and tickers that a tick at now_ns would apply, hex."""
+        digest = hashlib.blake2b(digest_size=8)
+        for queue in (self._pending, self._tickers):
+            for rows in queue:
+                stop = int(np.searchsorted(rows["rx_ns"], now_ns, side="right"))
+                digest.update(np.ascontiguousarray(rows[:stop]).view(np.uint8).data)
+                if stop < len(rows):
+                    break
+        return digest.hexdigest()
+
+    def compiled_before(self) -> bool:
+        """Whether the kernels of exactly these sources were compiled on this machine before."""
+        return any(cache_folder().glob("**/*.nbi"))
+
+    def warm_up(self) -> None:
+        """Compile or load every kernel by running them all on nothing."""
+        scratch = State(1, 1, self.device.threads, bars=bool(len(self.state.bar)))
+        batch, _ = build_batch(empty_rows(), 0, scratch, self.device, Counter())
+        self.device.apply(batch, scratch.columns, scratch.books, scratch.bar, scratch.counters)
+        scan(1, 0, scratch, self.device)
+        export_metrics(1, 0, scratch, self.device)
 
     def take_resyncs(self) -> list[int]:
         """Listings whose truncated book ran out since the last call; their feeds must resync."""

@@ -78,6 +78,7 @@ class Pipeline:
         self.scan_ns = config.engine.scan_ms * MS_NS
         self._retired: list[tuple[int, int]] = []  # (scan count at retirement, row)
         self._rows_since_scan = False
+        self._universe_ns = 0
 
     def listing_of(self, listing_id: int) -> Listing | None:
         """Listing of a row, None where it is free."""
@@ -98,7 +99,9 @@ class Pipeline:
 
     def retire(self, listing_id: int, now_ns: int) -> None:
         """End a listing: its score goes at the next scan, its row after the grace time."""
-        self.universe.retire(listing_id, now_ns)
+        # A notice received just after a grid time may be taken before the scan of that time.
+        self._universe_ns = max(self._universe_ns, now_ns)
+        self.universe.retire(listing_id, self._universe_ns)
         self._retired.append((self.counts.scans, listing_id))
         self._rows_since_scan = True
 
@@ -125,8 +128,7 @@ class Pipeline:
     def scan(self, now_ns: int) -> list[Alert]:
         """Tick and scan at grid time now_ns, and say what the alerts became."""
         self.tick(now_ns)
-        for row in self.universe.expired(now_ns):
-            self.retire(int(row), now_ns)
+        self._retire_expired(now_ns)
         result = self.scanner.scan(now_ns)
         alerts = self.book.update(result)
         self.last_scan = result
@@ -136,13 +138,27 @@ class Pipeline:
         self._forget(now_ns)
         return alerts
 
+    def skip(self, now_ns: int) -> list[Alert]:
+        """What a recording does in place of a scan: the universe moves on, the rows are dropped."""
+        self._retire_expired(now_ns)
+        self.scanner.take_pending()
+        self.counts.scans += 1
+        self._rows_since_scan = False
+        self._forget(now_ns)
+        return []
+
+    def _retire_expired(self, now_ns: int) -> None:
+        for row in self.universe.expired(now_ns):
+            self.retire(int(row), now_ns)
+
     def _forget(self, now_ns: int) -> None:
         """Free rows whose grace is over; the scan after a retirement has closed their episodes."""
         gone = [row for scans, row in self._retired if scans < self.counts.scans]
         if gone:
             self.book.forget(gone)
             self._retired = [(s, row) for s, row in self._retired if s >= self.counts.scans]
-        self.universe.advance(now_ns)
+        self._universe_ns = max(self._universe_ns, now_ns)
+        self.universe.advance(self._universe_ns)
 
     def summary(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Counts of the run, in a fixed order."""

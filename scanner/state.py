@@ -20,7 +20,9 @@ Z_BINS: Final = 1024
 STAGE_2_BINS: Final = 2048
 HOUR_NS: Final = 3_600_000_000_000
 POOLED_MIN: Final = 1000
-POOLED_MEAN_AT_START: Final = 0.42  # E[min(-log10 U, 4)] is .434; the measured mean is a little less.
+POOLED_MEAN_AT_START: Final = (
+    0.42  # About E[min(-log10 U, 4)] = .434; measured a little less.
+)
 GROUP_KINDS: Final = ("expiry", "underlying")
 
 
@@ -98,9 +100,7 @@ class Reference:
 
     hour: int = -1
     hours_1: NDArray[np.int64] = field(
-        default_factory=lambda: np.zeros(
-            (HOURS, c.STRATUM_COUNT, c.DRIVER_COUNT, Z_BINS), np.int64
-        )
+        default_factory=lambda: np.zeros((HOURS, c.STRATUM_COUNT, c.DRIVER_COUNT, Z_BINS), np.int64)
     )
     hours_2: NDArray[np.int64] = field(
         default_factory=lambda: np.zeros(
@@ -136,7 +136,7 @@ class Reference:
         for passed in range(first, hour + 1):
             slot = passed % HOURS
             for total, hours in self.pairs():
-                total -= hours[slot]
+                np.subtract(total, hours[slot], out=total)
                 hours[slot] = 0
         self.hour = hour
         return True
@@ -157,6 +157,25 @@ class Reference:
         return total / count / (1 << 20) if count >= POOLED_MIN else POOLED_MEAN_AT_START
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Baselines of listings from an earlier run, the listing on the last axis; never written to.
+
+    Attributes:
+        place: venue:symbol to index on the last axis.
+        baseline: [word, feature, listing], as in kernels.arrays.Scores.
+        own_count: observations so far.
+        stratum: gap class of the last one.
+        seen_ns: grid time of the last one.
+    """
+
+    place: dict[str, int]
+    baseline: NDArray[np.float32]
+    own_count: NDArray[np.int32]
+    stratum: NDArray[np.uint8]
+    seen_ns: NDArray[np.int64]
+
+
 @dataclass(slots=True)
 class Groups:
     """Held scores of the groups; index = device group number, order of first appearance."""
@@ -166,9 +185,7 @@ class Groups:
     expiry_ns: NDArray[np.int64] = field(default_factory=lambda: np.zeros(64, np.int64))
     kind: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(64, np.uint8))
     sums: NDArray[np.int64] = field(default_factory=lambda: np.zeros((5, 64), np.int64))
-    statistic: NDArray[np.float32] = field(
-        default_factory=lambda: np.full(64, np.nan, np.float32)
-    )
+    statistic: NDArray[np.float32] = field(default_factory=lambda: np.full(64, np.nan, np.float32))
     p: NDArray[np.float32] = field(default_factory=lambda: np.ones(64, np.float32))
     bins: NDArray[np.int16] = field(default_factory=lambda: np.full(64, -1, np.int16))
     above: NDArray[np.int64] = field(
@@ -214,6 +231,7 @@ class State:
         bar_had_state: which rows had a state when the bar began.
         tick_f64: exact tick of every row, for turning prices into ticks.
         counters: int64[thread, counter] of the apply shape.
+        memory: baselines that new listings start from, None after a cold start.
         last_scan_ns: grid time of the last scan, 0 before the first.
         scan_count: scans so far.
     """
@@ -233,6 +251,7 @@ class State:
         self.tick_f64 = np.full(size, np.nan)
         self.counters = np.zeros((max(threads, 1), len(c.COUNTER_NAMES)), np.int64)
         self.seen = np.zeros(size, np.int64)
+        self.memory: Memory | None = None
         self.last_scan_ns = 0
         self.scan_count = 0
         self._slots_used = 0
@@ -254,6 +273,14 @@ class State:
         for row in universe.changed_since(self._version):
             self._take(int(row), universe)
         self._version = universe.version
+
+    def remember(self, memory: Memory, universe: Universe) -> None:
+        """Give listings their baselines of an earlier run: those known now, others as they come."""
+        self.memory = memory
+        for row in range(min(universe.row_count, self.capacity)):
+            taken = self._generation[row] == universe.columns.generation[row]
+            if taken and universe.columns.state[row] == RowState.LIVE:
+                self._recall(row, universe)
 
     def slot_for(self, row: int) -> None:
         """Give a listing a book; its quotes are superseded from here on.
@@ -281,14 +308,18 @@ class State:
 
     def _take(self, row: int, universe: Universe) -> None:
         source, col = universe.columns, self.columns
-        if self._generation[row] != source.generation[row]:
-            self._reset(row)
+        is_new = self._generation[row] != source.generation[row]
+        if is_new:
+            if self._generation[row]:  # The first listing of a row finds it blank.
+                self._reset(row)
             self._generation[row] = source.generation[row]
         if source.state[row] != RowState.LIVE:
             col.u8[c.HALTED, row] = 2
             col.validity[row] |= c.EXPIRED
             col.u8[c.FRESH, row] = 1
             return
+        if is_new:
+            self._recall(row, universe)
         option = source.kind[row] == ListingKind.OPTION
         underlying = int(source.underlying_id[row])
         expiry_ns = int(source.expiry_ns[row])
@@ -303,6 +334,18 @@ class State:
         if option:
             col.i32[c.EXPIRY_GROUP, row] = self.groups.of(underlying, expiry_ns)
             col.i32[c.UNDERLYING_GROUP, row] = self.groups.of(underlying, 0)
+
+    def _recall(self, row: int, universe: Universe) -> None:
+        """Take over the baselines that a listing had in an earlier run."""
+        if self.memory is None:
+            return
+        listing = universe.listing(row)
+        at = self.memory.place.get(f"{listing.venue}:{listing.symbol}")
+        if at is None:
+            return
+        self.scores.baseline[:, :, row] = self.memory.baseline[:, :, at]
+        self.columns.i32[c.OWN_COUNT, row] = self.memory.own_count[at]
+        self.columns.u8[c.STRATUM, row] = self.memory.stratum[at]
 
     def _reset(self, row: int) -> None:
         """Forget the listing that had the row before."""
@@ -332,14 +375,12 @@ class State:
         if slots >= 1 << 21:
             raise CapacityError(f"depth slots: {slots} are in use, expected fewer than 2**21")
         more = empty_books(slots)
-        self.books = Books(
-            *(np.concatenate([a, b]) for a, b in zip(self.books, more, strict=True))
-        )
+        self.books = Books(*(np.concatenate([a, b]) for a, b in zip(self.books, more, strict=True)))
 
 
-def _widened(old: tuple[NDArray[np.generic], ...], new: tuple[NDArray[np.generic], ...]) -> tuple[
-    NDArray[np.generic], ...
-]:
+def _widened(
+    old: tuple[NDArray[np.generic], ...], new: tuple[NDArray[np.generic], ...]
+) -> tuple[NDArray[np.generic], ...]:
     """Copy old columns into the front of wider ones."""
     for narrow, wide in zip(old, new, strict=True):
         wide[..., : narrow.shape[-1]] = narrow

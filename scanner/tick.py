@@ -110,13 +110,13 @@ def _score_groups(
     """Group scores of this scan; their histogram entries count from the next scan on."""
     g, ref = state.groups, state.reference
     n = g.count
-    sums, bins = g.sums[:, : max(n, 1)], g.bins[:n]
+    sums, bins = g.sums, g.bins[:n]
     mean = np.float32(ref.pooled_mean)
     pooled = np.zeros(2, np.int64)
     device.group_sums(row_count, now_ns, window_ns, state.columns, state.scores, sums, pooled)
     reference = g.above[:, 0, 0][g.kind[:n]].copy()
     device.group_scores(
-        sums[:, :n], g.kind[:n], mean, members_min, g.above[:, 0], g.statistic[:n], g.p[:n], bins
+        sums, g.kind[:n], mean, members_min, g.above[:, 0], g.statistic[:n], g.p[:n], bins
     )
     ref.hours_pooled[ref.slot] += pooled
     ref.total_pooled += pooled
@@ -186,9 +186,7 @@ def _result(
     )
 
 
-def _market(
-    fresh_count: int, validity: NDArray[np.uint16], state: State
-) -> dict[str, float]:
+def _market(fresh_count: int, validity: NDArray[np.uint16], state: State) -> dict[str, float]:
     """Market-wide aggregates: activity, withdrawal, and the common scale of each stratum."""
     with_state = (validity & c.NO_STATE) == 0
     one_sided = ((validity & c.NO_BID) != 0) != ((validity & c.NO_ASK) != 0)
@@ -206,11 +204,9 @@ def _market(
 def export_metrics(
     now_ns: int, row_count: int, state: State, device: CpuDevice
 ) -> dict[str, NDArray[np.float32]]:
-    """Every metric of every row at grid time now_ns, [listing] each (docs/SCORING.md, section 2)."""
+    """Every metric of every row at now_ns, [listing] each (docs/SCORING.md, section 2)."""
     out = np.empty((len(METRIC_NAMES), row_count), np.float32)
-    device.metrics(
-        np.arange(row_count, dtype=np.uint32), now_ns, state.columns, state.books, out
-    )
+    device.metrics(np.arange(row_count, dtype=np.uint32), now_ns, state.columns, state.books, out)
     return dict(zip(METRIC_NAMES, out, strict=True))
 
 

@@ -55,13 +55,19 @@ def features(
     settings = load(config, {"engine.device": device})
     tick_ns = settings.engine.tick_ms * MS_NS
     if every_ns % tick_ns:
-        raise InputError(f"--every was {every_ns} ns, expected a multiple of the tick, {tick_ns} ns")
+        raise InputError(
+            f"--every was {every_ns} ns, expected a multiple of the tick, {tick_ns} ns"
+        )
     names = columns or COLUMNS
     unknown = [name for name in names if name not in COLUMNS]
     if unknown:
-        raise InputError(f"--columns: {unknown[0]!r} is unknown, expected some of {', '.join(COLUMNS)}")
+        raise InputError(
+            f"--columns: {unknown[0]!r} is unknown, expected some of {', '.join(COLUMNS)}"
+        )
     if journal_kind(source) is not SourceKind.TABLES:
-        raise InputError(f"{source}: features reads table recordings, expected listings.parquet there")
+        raise InputError(
+            f"{source}: features reads table recordings, expected listings.parquet there"
+        )
     recording = read_tables(source)
     scanner = Scanner(settings, bars=True)
     rows, tickers = take_tables(recording, scanner)
@@ -114,7 +120,9 @@ def _frames(
     progress.done(f"{len(grid)} grid times")
 
 
-def _columns(scanner: Scanner, now_ns: int, ids: NDArray[np.intp], *, metrics: bool) -> dict[str, Any]:
+def _columns(
+    scanner: Scanner, now_ns: int, ids: NDArray[np.intp], *, metrics: bool
+) -> dict[str, Any]:
     """Every column of one grid time, [listing with a state]."""
     universe, state = scanner.universe, scanner.state
     static, validity = universe.columns, state.columns.validity[ids].copy()

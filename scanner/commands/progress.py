@@ -2,7 +2,10 @@
 
 import sys
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from scanner.engine import Scanner
 
 REDRAW_S: Final = 0.2
 
@@ -27,3 +30,17 @@ class Progress:
         """Leave the last word on its own line."""
         start = "\r\x1b[2K" if self._terminal else ""
         sys.stderr.write(f"{start}{self._what}: {text}\n")
+
+
+def warm_up(scanner: "Scanner") -> None:
+    """Load or compile the kernels, and say so where it takes long enough to wonder."""
+    started = time.monotonic()
+    cached = scanner.compiled_before()
+    if not cached:
+        sys.stderr.write("compiling the kernels for this machine, once: 20 to 60 s ...\n")
+        sys.stderr.flush()
+    scanner.warm_up()
+    if not cached:
+        sys.stderr.write(
+            f"compiled in {time.monotonic() - started:.0f} s, kept for the next start\n"
+        )

@@ -9,11 +9,11 @@ from feeds.replay import SourceKind, journal_kind
 from feeds.tables import read_tables
 from scanner.alert import Alert, encode, explain
 from scanner.commands.arguments import write_json, write_line
-from scanner.commands.progress import Progress
-from scanner.config import ScanConfig, load
+from scanner.commands.progress import Progress, warm_up
+from scanner.config import ScanConfig, from_effective, load
 from scanner.errors import InputError
 from scanner.pipeline import Pipeline, scan_tables, take_tables
-from scanner.run import replay_journal
+from scanner.replay import recorded_config, replay_journal
 
 
 def replay(
@@ -32,17 +32,21 @@ def replay(
     Raises:
         InputError: the source is of a kind that this version cannot replay.
     """
-    settings = load(config, {"engine.device": device})
-    started = time.perf_counter()
+    kind = journal_kind(source)
+    settings = _settings(source, kind, config, device)
     pipeline = Pipeline(settings)
-    scans, extra = _open(source, settings, pipeline)
+    warm_up(pipeline.scanner)
+    started = time.perf_counter()
+    scans, extra = _open(source, kind, settings, pipeline)
     progress = Progress("replaying")
     first_ns = 0
     for now_ns, alerts in scans:
         first_ns = first_ns or now_ns
         _pace(now_ns - first_ns, speed, started)
         _print(alerts, as_json=as_json)
-        progress.show(f"{pipeline.counts.scans} scans, {len(pipeline.book.open_alerts)} alerts open")
+        progress.show(
+            f"{pipeline.counts.scans} scans, {len(pipeline.book.open_alerts)} alerts open"
+        )
     progress.done(f"{pipeline.counts.scans} scans in {time.perf_counter() - started:.1f} s")
     summary = pipeline.summary(extra)
     if as_json:
@@ -53,11 +57,20 @@ def replay(
     return 0
 
 
+def _settings(
+    source: Path, kind: SourceKind, config: Path | None, device: str | None
+) -> ScanConfig:
+    """The given configuration, else that of a raw recording, else the defaults."""
+    overrides = {"engine.device": device}
+    if config is None and kind is SourceKind.JOURNAL:
+        return from_effective(recorded_config(source), overrides)
+    return load(config, overrides)
+
+
 def _open(
-    source: Path, settings: ScanConfig, pipeline: Pipeline
+    source: Path, kind: SourceKind, settings: ScanConfig, pipeline: Pipeline
 ) -> tuple[Iterator[tuple[int, list[Alert]]], dict[str, object]]:
     """The scans of a source, and a mapping that holds the source's own counts when they end."""
-    kind = journal_kind(source)
     extra: dict[str, object] = {}
     if kind is SourceKind.TABLES:
         recording = read_tables(source)
@@ -65,7 +78,9 @@ def _open(
         return scan_tables(*take_tables(recording, pipeline.scanner), pipeline), extra
     if kind is SourceKind.JOURNAL:
         return replay_journal(source, settings, pipeline, extra), extra
-    raise InputError(f"{source}: {kind} files cannot be replayed in this version, expected a folder")
+    raise InputError(
+        f"{source}: {kind} files cannot be replayed in this version, expected a folder"
+    )
 
 
 def _print(alerts: Iterable[Alert], *, as_json: bool) -> None:

@@ -118,7 +118,9 @@ class ToyMarket:
             if rnd.random() < 0.04:
                 depth = 0
             for level in range(depth):
-                ticks = self.mid[i] - side * (half + level * rnd.choice([1, 2]) * (level > 0) + level)
+                ticks = self.mid[i] - side * (
+                    half + level * rnd.choice([1, 2]) * (level > 0) + level
+                )
                 sides.append((side, level, ticks, self.size[i][k] * (1 + level)))
         return self._rows(i, rx_ns, sides)
 

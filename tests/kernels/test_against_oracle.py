@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 
 from scanner.engine import Scanner
@@ -72,7 +71,7 @@ def test_level_order_flow_equals_the_oracle():
 def long_run():
     """Outputs of both sides over 900 scans of 21 listings."""
     kept = []
-    for t, scanner, oracle, result, expected in feed(5, 21, 900):
+    for t, scanner, _, result, expected in feed(5, 21, 900):
         rows = [expected.rows[i] for i in range(21)]
         kept.append(
             {
@@ -167,8 +166,8 @@ def test_p_and_statistics_equal_the_oracle_up_to_bin_edges(long_run):
                     far[name] += abs(mine - theirs) > 0.02 * max(abs(theirs), 0.02)
     assert all(count > 2_000 for count in compared.values())
     # A value on a bin's edge falls to either side of it in float32; that moves single counts.
-    for name in compared:
-        assert far[name] < 0.02 * compared[name], (name, far, compared)
+    for name, count in compared.items():
+        assert far[name] < 0.02 * count, (name, far, compared)
 
 
 def test_reference_counts_and_common_scales_equal_the_oracle(long_run):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from feeds.contract import Listing, ListingKind
+from scanner.alerts import AlertBook, AlertRules
 from scanner.result import DRIVERS, FEATURES, LISTS, GroupResult, ScanResult
 
 SECOND = 1_000_000_000
@@ -133,3 +134,32 @@ def group_result(groups):
         members=members,
         direction=np.array([g.direction for g in groups], np.float32),
     )
+
+
+HIT, MISS, CALM = 1e-6, 1e-3, 0.5  # list p; headline p is twice that
+LISTINGS = [
+    option("deribit"),
+    option("okx"),
+    option("deribit", strike=95_000, right="P"),
+    perp(),
+    option("deribit", strike=100_000),
+    option("bybit"),
+]
+
+
+def book_of(**rules):
+    return AlertBook(
+        AlertRules(config_hash="c0ffee", **rules),
+        lambda row: LISTINGS[row] if row < len(LISTINGS) else None,
+        lambda underlying: ("BTC", "ETH")[underlying],
+    )
+
+
+def states(alerts):
+    return [(alert.state, alert.scope, alert.list) for alert in alerts]
+
+
+def opened(book, scans, row=0, p=HIT):
+    """Open one spike alert at seconds 0 and 1."""
+    assert book.update(scans.at(0, spike={row: p})) == []
+    return book.update(scans.at(1, spike={row: p}))

@@ -1,0 +1,175 @@
+"""Stages 1 to 8 of 8: `scanner demo`: local venue servers, scanned through the real feed handlers."""
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from feeds.emulator.process import EmulatorProcess
+from feeds.emulator.universe import build_universe
+from scanner.checkpoint import Checkpoint
+from scanner.checkpoint import load as load_checkpoint
+from scanner.commands.arguments import write_json, write_line
+from scanner.commands.live import Shown, live_run, prepare, stop_on_signals
+from scanner.config import ScanConfig, load
+from scanner.run import LiveRun
+from scanner.telemetry import set_up_logging
+from scanner.view import LiveView
+
+UNDERLYINGS: Final = ("BTC", "ETH", "SOL")
+CHECKPOINT_FILE: Final = "demo_checkpoint.npz"
+CHECKPOINT_LISTINGS: Final = 1_000  # The checkpoint knows this universe; another starts cold.
+CONNECT_TIMEOUT_S: Final = 60.0
+
+
+def demo(
+    seconds: float | None, *, seed: int, listings_count: int, device: str | None,
+    record_to: Path | None, as_json: bool,
+) -> int:  # fmt: skip
+    """Scan a simulated market for `seconds` after the first scored scan; None runs until Ctrl-C.
+
+    Events are planted 20 to 40 s after the first scored scan; the end says which were found.
+    """
+    set_up_logging("warning")
+    _say("simulated market: local servers that speak Deribit's protocol; no network, no keys")
+    with TemporaryDirectory(prefix="scanner-demo-") as scratch:
+        base = {
+            "engine.device": device,
+            "limits.connect_state_file": str(Path(scratch) / "connects.json"),
+            "venues.deribit.underlyings": list(UNDERLYINGS),
+        }
+        pipeline = prepare(load(None, base))
+        with EmulatorProcess(seed=seed, listings=listings_count) as emulator:
+            urls = {
+                "venues.deribit.rest_url": emulator.rest_url,
+                "venues.deribit.ws_url": emulator.ws_url,
+            }
+            settings = load(None, base | urls)
+            checkpoint = _checkpoint(emulator.start_ns, listings_count)
+            show = _Demo(settings, emulator, seconds, as_json=as_json)
+            return asyncio.run(show.run(pipeline, checkpoint, record_to))
+
+
+def _checkpoint(start_ns: int, listings_count: int) -> Checkpoint | None:
+    """Baselines of two simulated quiet hours, under today's symbols of the simulated universe."""
+    if listings_count != CHECKPOINT_LISTINGS:
+        _say(f"cold start: the embedded checkpoint is for {CHECKPOINT_LISTINGS} listings")
+        return None
+    _say("baselines: two simulated quiet hours of another seed (scanner/demo_checkpoint.npz)")
+    checkpoint = load_checkpoint(Path(str(files("scanner") / CHECKPOINT_FILE)))
+    names = {
+        f"deribit:emulated:{index}": f"{listing.venue}:{listing.symbol}"
+        for index, listing in enumerate(build_universe(start_ns, listings_count).listings)
+    }
+    return checkpoint.renamed(names)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+class _Demo:
+    """One demonstration: run, plant, compare."""
+
+    def __init__(
+        self, settings: ScanConfig, emulator: EmulatorProcess, seconds: float | None, *,
+        as_json: bool,
+    ) -> None:  # fmt: skip
+        self._settings = settings
+        self._emulator = emulator
+        self._seconds = seconds
+        self._as_json = as_json
+
+    async def run(
+        self, pipeline: Any, checkpoint: Checkpoint | None, record_to: Path | None
+    ) -> int:
+        view = None if self._as_json else LiveView(rows=self._settings.view.rows)
+        shown = Shown(view)
+        live = live_run(
+            self._settings, shown, pipeline=pipeline, record_to=record_to, checkpoint=checkpoint
+        )
+        stop_on_signals(live)
+        if view is None:
+            truth = await self._scan(live, shown)
+        else:
+            with view:
+                truth = await self._scan(live, shown)
+        return self._report(live, shown, truth)
+
+    async def _scan(self, live: LiveRun, shown: Shown) -> list[dict[str, Any]]:
+        """Run, plant events after the first scored scan, and stop when the time is over."""
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(live.run(), name="live")
+            conductor = group.create_task(self._conduct(live, shown), name="conductor")
+            await running
+            conductor.cancel()
+        truth: list[dict[str, Any]] = await self._emulator.get("truth")
+        return truth
+
+    async def _conduct(self, live: LiveRun, shown: Shown) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await shown.scored.wait()
+        except TimeoutError:
+            live.stop()
+            return
+        await self._emulator.post("mark", {"in_s": 0})
+        if self._seconds is not None:
+            await asyncio.sleep(self._seconds)
+            live.stop()
+
+    def _report(self, live: LiveRun, shown: Shown, truth: list[dict[str, Any]]) -> int:
+        rows = [_judged(event, shown) for event in truth]
+        if self._as_json:
+            for row in rows:
+                write_json({"planted": row})
+            write_json({"summary": live.summary()})
+            return 0 if shown.scored_ns else 1
+        if not shown.scored_ns:
+            write_line(
+                f"no scored scan within {CONNECT_TIMEOUT_S:.0f} s; scanner doctor may know why"
+            )
+            return 1
+        write_line("")
+        for row in rows:
+            found = (
+                f"found after {row['after_s']:.0f} s by the {row['list']} list"
+                if row["found"]
+                else "not found"
+            )
+            write_line(f"  planted {row['event']:<11} {row['target']:<24} {found}")
+        counts = live.summary()
+        write_line(
+            f"  {counts['events']:,} events, {counts['scans']} scans of {counts['listings']:,} listings, "
+            f"{sum(counts['alerts'].values())} alerts (simulated market, seed of the emulator's process)"
+        )
+        write_line("")
+        write_line("next: scanner replay RECORDING    your own history (docs/SEMANTICS.md, tables)")
+        write_line("      scanner run                 the live venues of scanner check-config")
+        write_line(
+            "      scanner demo --record F     keep a demonstration, replay it byte for byte"
+        )
+        return 0
+
+
+def _judged(event: Mapping[str, Any], shown: Shown) -> dict[str, Any]:
+    """Whether an alert opened on one of a planted event's listings while it lasted."""
+    symbols = {f"deribit:{symbol}" for symbol in event["symbols"]}
+    start_ns, end_ns = event["start_ns"], event["end_ns"] + 30 * 10**9
+    hits = [
+        alert
+        for alert in shown.alerts
+        if start_ns <= alert.ts_ns <= end_ns and (symbols & set(alert.identity.listings))
+    ]
+    first = min(hits, key=lambda alert: alert.ts_ns, default=None)
+    return {
+        "event": event["kind"],
+        "target": event["target"],
+        "found": first is not None,
+        "after_s": (first.ts_ns - start_ns) * 1e-9 if first else None,
+        "list": first.list if first else None,
+        "scope": first.scope if first else None,
+    }

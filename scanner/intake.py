@@ -1,0 +1,124 @@
+"""Stages 1 to 3 of 8: journal records to the pipeline, live and in a replay alike.
+
+One inbox for all venues, in log order. `drain` decodes what lies in it, in contiguous stretches of
+one venue; it is called at the same places of the log in both cases, so listings get the same rows.
+"""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Final
+
+import numpy as np
+
+from feeds.errors import FrameError
+from feeds.handler import VenueHandler
+from feeds.record import Record
+from feeds.venue import ChannelOptions
+from feeds.venues import VENUES
+from scanner.config import ScanConfig, VenueSettings
+from scanner.pipeline import Pipeline
+
+ERRORS_KEPT: Final = 16
+MEGABYTE: Final = 1 << 20
+
+
+def channel_options(settings: VenueSettings) -> ChannelOptions:
+    """What the handler and the session of a venue subscribe to."""
+    return ChannelOptions(
+        book=settings.book,
+        quotes=settings.quotes,
+        tickers=settings.tickers,
+        trades=settings.trades,
+        marks=settings.marks,
+        index=settings.index,
+        book_depth=settings.book_depth,
+        authenticated=settings.client_id_file is not None,
+    )
+
+
+@dataclass(slots=True)
+class Wishes:
+    """What a drain asks of the sessions, by venue."""
+
+    resync: dict[str, list[str]] = field(default_factory=dict)
+    discover: set[str] = field(default_factory=set)
+
+
+class Intake:
+    """Inbox and handlers of all venues.
+
+    Attributes:
+        counts: additions of the handlers, by venue.
+        lag_ms: venue -> median of receive time less venue time over the last drain that had rows.
+        errors: the last bad frames, for the log.
+    """
+
+    def __init__(self, config: ScanConfig, pipeline: Pipeline) -> None:
+        """Make one handler per enabled venue."""
+        self._pipeline = pipeline
+        self._records_max = config.limits.inbox_records
+        self._bytes_max = config.limits.inbox_mb * MEGABYTE
+        self._inbox: deque[Record] = deque()
+        self._bytes = 0
+        self._handlers = {
+            name: VenueHandler(
+                VENUES[name],
+                channel_options(settings),
+                pipeline.universe.add,
+                pipeline.retire,
+                underlyings=settings.underlyings,
+                trade_memory=config.limits.trade_keys,
+            )
+            for name, settings in config.venues.items()
+            if settings.enabled
+        }
+        self.counts: dict[str, Counter[str]] = {name: Counter() for name in self._handlers}
+        self.lag_ms: dict[str, float] = {}
+        self.errors: deque[FrameError] = deque(maxlen=ERRORS_KEPT)
+
+    def deliver(self, record: Record) -> None:
+        """Put one record behind the others; never blocks, never drops."""
+        self._inbox.append(record)
+        self._bytes += len(record.payload)
+
+    @property
+    def full(self) -> bool:
+        """Whether the inbox has reached its bound: drain before the next record."""
+        return len(self._inbox) >= self._records_max or self._bytes >= self._bytes_max
+
+    def __len__(self) -> int:
+        return len(self._inbox)
+
+    def drain(self) -> Wishes:
+        """Decode all records and hand their rows to the pipeline.
+
+        Raises:
+            JournalError: a subscription record is not what the session writes.
+        """
+        records, self._inbox, self._bytes = self._inbox, deque(), 0
+        wishes = Wishes()
+        for venue, stretch in groupby(records, lambda record: record.venue):
+            handler = self._handlers.get(venue)
+            if handler is None:
+                continue
+            out = handler.consume(stretch)
+            self._pipeline.apply(out.rows, out.tickers)
+            self.counts[venue].update(out.counts)
+            self.errors.extend(out.errors)
+            if out.resync:
+                wishes.resync.setdefault(venue, []).extend(out.resync)
+            if out.discover:
+                wishes.discover.add(venue)
+            stamped = out.rows["ex_ns"] > 0
+            if stamped.any():
+                lag = out.rows["rx_ns"][stamped] - out.rows["ex_ns"][stamped]
+                self.lag_ms[venue] = float(np.median(lag)) * 1e-6
+        return wishes
+
+    def totals(self) -> dict[str, int]:
+        """Counts of all venues together, for the summary."""
+        total: Counter[str] = Counter()
+        for counts in self.counts.values():
+            total.update(counts)
+        return dict(sorted(total.items()))
