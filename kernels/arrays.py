@@ -27,7 +27,7 @@ class Books(NamedTuple):
 
     price: NDArray[np.int32]  # ticks
     size: NDArray[np.float32]  # native
-    count: NDArray[np.int32]  # [slot, side] levels in use
+    levels: NDArray[np.int32]  # [slot, side] levels in use
     truncated: NDArray[np.uint8]  # [slot, side] a level was pushed out
 
 

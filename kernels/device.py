@@ -79,7 +79,9 @@ def open_device(wanted: str = "auto", threads: int = 0) -> CpuDevice:
         DeviceError: `cuda` was asked for and there is none, or the name is unknown.
     """
     if wanted == "cuda":
-        raise DeviceError("device was 'cuda': no CUDA kernels exist in this version, expected 'cpu'")
+        raise DeviceError(
+            "device was 'cuda': no CUDA kernels exist in this version, expected 'cpu'"
+        )
     if wanted not in DEVICES:
         raise DeviceError(f"device was {wanted!r}, expected one of {', '.join(DEVICES)}")
     reason = "asked for" if wanted == "cpu" else "this version has no CUDA kernels"

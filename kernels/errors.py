@@ -1,4 +1,4 @@
-"""What can go wrong on a device.
+"""Stages 4 to 6 of 8: what can go wrong on a device.
 
 KernelError
 ├── DeviceError     a device that is not there, or does not do what was asked

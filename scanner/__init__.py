@@ -1,4 +1,4 @@
-"""The scanner joins feeds and kernels: `from scanner import Scanner, ScanConfig`.
+"""Stages 3 to 8 of 8: joins feeds and kernels: `from scanner import Scanner, ScanConfig`.
 
 The names below load their module on first use, so that `scanner --help` pays for none of them.
 """

@@ -393,7 +393,7 @@ class AlertBook:
         """
         has_p = reason not in ("invalid", "delisted")
         rows = () if alert.list_name == "group" else (episode.row,)
-        assert alert.latest is not None  # noqa: S101 - sent in the scan that opened it
+        assert alert.latest is not None
         return msgspec.structs.replace(
             alert.latest,
             seq=alert.seq + 1,

@@ -66,7 +66,8 @@ def _known(rows: EventRows, row_count: int, counts: Counter[str]) -> EventRows:
         return rows
     counts["rows_rejected"] += int(rejected.sum())
     counts["rows_unknown_listing"] += int((unknown & ~rejected).sum())
-    return rows[~refused]
+    known: EventRows = rows[~refused]
+    return known
 
 
 def _open_tail(
@@ -84,7 +85,8 @@ def _open_tail(
 
 
 def _is_book(kind: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return (kind == Kind.BOOK_SNAPSHOT) | (kind == Kind.BOOK_DELTA)
+    book: NDArray[np.bool_] = (kind == Kind.BOOK_SNAPSHOT) | (kind == Kind.BOOK_DELTA)
+    return book
 
 
 def _ticks_and_kinds(

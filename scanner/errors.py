@@ -3,7 +3,8 @@
 ScannerError
 ├── IdentityError    one symbol of a venue that now names something else
 ├── InputError       what the user gave cannot be used: a file, an option, a value
-│   └── ConfigError  a configuration with problems, all of them listed
+│   ├── ConfigError      a configuration with problems, all of them listed
+│   └── CheckpointError  a checkpoint that cannot be read, written or used
 └── RunError         a run that cannot go on: the world failed after a good start
 """
 
@@ -30,6 +31,10 @@ class ConfigError(InputError):
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class CheckpointError(InputError):
+    """A checkpoint file that cannot be read, written or used."""
 
 
 class RunError(ScannerError):

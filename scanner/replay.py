@@ -99,4 +99,4 @@ def _begin(
     extra["same_config"] = start.config_hash == config_hash(config)
     extra["same_version"] = start.version == __version__
     if start.checkpoint != "cold":
-        pipeline.scanner.restore(load_checkpoint(folder / start.checkpoint), record.rx_ns)
+        load_checkpoint(folder / start.checkpoint).into(pipeline.scanner, record.rx_ns)

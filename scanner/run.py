@@ -180,7 +180,7 @@ class LiveRun:
         if self._checkpoint is not None:
             if self._record_to is not None:
                 self._checkpoint.write(self._record_to / CHECKPOINT_NAME)
-            self.pipeline.scanner.restore(self._checkpoint, record.rx_ns)
+            self._checkpoint.into(self.pipeline.scanner, record.rx_ns)
 
     def _note(self, record_type: RecordType, name: str, payload: dict[str, Any]) -> Record:
         return self.journal.append(record_type, "", -1, name, json.dumps(payload).encode())

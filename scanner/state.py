@@ -3,8 +3,9 @@
 Knows kernels.columns and the universe, not venues. Growth happens between ticks only.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -294,10 +295,10 @@ class State:
             slot = self._slots_free.pop()
         else:
             slot = self._slots_used
-            if slot == len(self.books.count):
+            if slot == len(self.books.levels):
                 self._grow_books()
             self._slots_used += 1
-        self.books.count[slot] = 0
+        self.books.levels[slot] = 0
         self.books.truncated[slot] = 0
         self.columns.i32[c.SLOT, row] = slot
 
@@ -320,6 +321,8 @@ class State:
             return
         if is_new:
             self._recall(row, universe)
+        elif col.u8[c.HALTED, row] == 2:
+            col.u8[c.HALTED, row] = 0  # Retired and listed again within its grace time.
         option = source.kind[row] == ListingKind.OPTION
         underlying = int(source.underlying_id[row])
         expiry_ns = int(source.expiry_ns[row])
@@ -352,11 +355,10 @@ class State:
         slot = int(self.columns.i32[c.SLOT, row])
         if slot != c.NO_SLOT:
             self._slots_free.append(slot)
-        for mine, blank in (
-            *zip(self.columns, empty_columns(1), strict=True),
-            *zip(self.scores, empty_scores(1), strict=True),
-        ):
-            mine[..., row] = blank[..., 0]
+        mine: tuple[NDArray[Any], ...] = (*self.columns, *self.scores)
+        blank: tuple[NDArray[Any], ...] = (*empty_columns(1), *empty_scores(1))
+        for array, value in zip(mine, blank, strict=True):
+            array[..., row] = value[..., 0]
 
     def _grow(self, capacity: int) -> None:
         self.columns = Columns(*_widened(self.columns, empty_columns(capacity)))
@@ -371,16 +373,14 @@ class State:
         self._generation = np.append(self._generation, np.zeros(extra, np.uint32))
 
     def _grow_books(self) -> None:
-        slots = len(self.books.count)
+        slots = len(self.books.levels)
         if slots >= 1 << 21:
             raise CapacityError(f"depth slots: {slots} are in use, expected fewer than 2**21")
         more = empty_books(slots)
         self.books = Books(*(np.concatenate([a, b]) for a, b in zip(self.books, more, strict=True)))
 
 
-def _widened(
-    old: tuple[NDArray[np.generic], ...], new: tuple[NDArray[np.generic], ...]
-) -> tuple[NDArray[np.generic], ...]:
+def _widened(old: Iterable[NDArray[Any]], new: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
     """Copy old columns into the front of wider ones."""
     for narrow, wide in zip(old, new, strict=True):
         wide[..., : narrow.shape[-1]] = narrow

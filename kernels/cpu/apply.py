@@ -54,7 +54,11 @@ def apply_listing(
     while k < stop:
         kind = batch.kind[k]
         end = k
-        while end + 1 < stop and batch.flags[end] & LAST == 0 and same_group(kind, batch.kind[end + 1]):
+        while (
+            end + 1 < stop
+            and batch.flags[end] & LAST == 0
+            and same_group(kind, batch.kind[end + 1])
+        ):
             end += 1
         count[c.ROWS_APPLIED] += end + 1 - k
         if kind == TRADE:
@@ -71,8 +75,8 @@ def apply_listing(
 
 def same_group(first: int, other: int) -> bool:
     """Whether a row of kind `other` may belong to the update that `first` began."""
-    if first == BOOK_SNAPSHOT or first == BOOK_DELTA:  # noqa: PLR1714 - numba compares ints
-        return other == BOOK_SNAPSHOT or other == BOOK_DELTA  # noqa: PLR1714
+    if first == BOOK_SNAPSHOT or first == BOOK_DELTA:
+        return other == BOOK_SNAPSHOT or other == BOOK_DELTA
     return first == other
 
 
@@ -120,7 +124,9 @@ def update_book(
     weigh_means(i, before, t, columns, old_price, old_size)
     measure_flow(i, t, before, after, columns, old_price, old_size)
     if bar.shape[0] > 0:
-        measure_bar(i, slot, before, after, columns, books, bar, old_bids, old_asks, old_price, old_size)
+        measure_bar(
+            i, slot, before, after, columns, books, bar, old_bids, old_asks, old_price, old_size
+        )
     note_quote_state(i, batch.ex_ns[stop - 1], columns, old_bids, old_asks, old_price)
     changed = used_book_changed(i, slot, columns, books, old_bids, old_asks, old_price, old_size)
     if changed:
@@ -151,15 +157,15 @@ def keep_levels(
 ) -> tuple[int, int]:
     """Copy the used book before an update; absent tops read NO_PRICE and size 0."""
     for side in range(2):
-        levels = min(books.count[slot, side], c.LEVELS_USED)
+        levels = min(books.levels[slot, side], c.LEVELS_USED)
         old_price[side, 0] = c.NO_PRICE
         old_size[side, 0] = ZERO
         for m in range(levels):
             old_price[side, m] = books.price[slot, side, m]
             old_size[side, m] = books.size[slot, side, m]
     return (
-        min(books.count[slot, 0], c.LEVELS_USED),
-        min(books.count[slot, 1], c.LEVELS_USED),
+        min(books.levels[slot, 0], c.LEVELS_USED),
+        min(books.levels[slot, 1], c.LEVELS_USED),
     )
 
 
@@ -198,7 +204,7 @@ def book_rows(
         if kind == CLEAR or (kind == BOOK_SNAPSHOT and batch.flags[row] & SNAPSHOT_START):
             gap = kind == CLEAR
             for side in range(2):
-                books.count[slot, side] = 0
+                books.levels[slot, side] = 0
                 books.truncated[slot, side] = 0
         if kind == CLEAR or batch.ticks[row] == c.NO_PRICE:
             continue
@@ -209,7 +215,9 @@ def book_rows(
             zero_size = True
             continue
         side = 0 if batch.side[row] > 0 else 1
-        count[c.LEVELS_PUSHED_OUT] += set_level(books, slot, side, batch.ticks[row], batch.size[row])
+        count[c.LEVELS_PUSHED_OUT] += set_level(
+            books, slot, side, batch.ticks[row], batch.size[row]
+        )
     return gap, zero_size
 
 
@@ -219,7 +227,7 @@ def set_level(books: Books, slot: int, side: int, ticks: int, size: float) -> in
     Linear search from the best: most changes are near the touch.
     """
     price, sizes = books.price[slot, side], books.size[slot, side]
-    levels = books.count[slot, side]
+    levels = books.levels[slot, side]
     at = 0
     if side == 0:
         while at < levels and price[at] > ticks:
@@ -234,7 +242,7 @@ def set_level(books: Books, slot: int, side: int, ticks: int, size: float) -> in
         for m in range(at, levels - 1):
             price[m] = price[m + 1]
             sizes[m] = sizes[m + 1]
-        books.count[slot, side] = levels - 1
+        books.levels[slot, side] = levels - 1
         return 0
     if not size > ZERO:
         return 0
@@ -250,14 +258,14 @@ def set_level(books: Books, slot: int, side: int, ticks: int, size: float) -> in
         sizes[m] = sizes[m - 1]
     price[at] = ticks
     sizes[at] = size
-    books.count[slot, side] = levels + 1
+    books.levels[slot, side] = levels + 1
     return pushed
 
 
 def top_of(i: int, slot: int, columns: Columns, books: Books) -> None:
     """Copy the best level of each side into the top-of-book columns."""
     for side in range(2):
-        there = books.count[slot, side] > 0
+        there = books.levels[slot, side] > 0
         columns.i32[c.BID + side, i] = books.price[slot, side, 0] if there else np.int32(c.NO_PRICE)
         columns.f32[c.BID_SIZE + side, i] = books.size[slot, side, 0] if there else ZERO
 
@@ -286,7 +294,7 @@ def validity_of(
         for side in range(2):
             if books.truncated[slot, side]:
                 bits |= np.uint16(c.TRUNCATED)
-                if books.count[slot, side] < c.LEVELS_USED:
+                if books.levels[slot, side] < c.LEVELS_USED:
                     # Levels that were pushed out may lie inside the used book now.
                     bits |= np.uint16(c.GAP)
                     columns.u8[c.NEEDS_RESYNC, i] = 1
@@ -328,7 +336,7 @@ def measure_flow(
         return
     dt = seconds(t, columns.i64[c.OFI_NS, i])
     columns.i64[c.OFI_NS, i] = t
-    buy = e if e > ZERO else ZERO
+    buy = max(ZERO, e)
     sell = -e if e < ZERO else ZERO
     for h in range(c.HALF_LIFE_COUNT):
         d = decay(dt, RATES[h])
@@ -353,7 +361,7 @@ def measure_bar(
                 old_price[0, 0], old_size[0, 0], old_price[1, 0], old_size[1, 0],
             )  # fmt: skip
         return
-    levels = min(min(books.count[slot, 0], books.count[slot, 1]), old_levels)
+    levels = min(min(books.levels[slot, 0], books.levels[slot, 1]), old_levels)
     for m in range(levels):
         bar[i, m] += event_ofi(
             books.price[slot, 0, m], books.size[slot, 0, m],
@@ -386,7 +394,7 @@ def used_book_changed(
                 return True
         return False
     for side in range(2):
-        levels = min(books.count[slot, side], c.LEVELS_USED)
+        levels = min(books.levels[slot, side], c.LEVELS_USED)
         if levels != (old_bids if side == 0 else old_asks):
             return True
         for m in range(levels):

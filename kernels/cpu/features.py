@@ -1,6 +1,6 @@
 """Stage 5 of 8: the laws over listings: six features of a row for scoring, every metric for export.
 
-    thread -> rows of `ids`; nothing is shared between rows
+thread -> rows of `ids`; nothing is shared between rows
 """
 
 import numpy as np
@@ -95,9 +95,7 @@ def usd_factor(i: int, columns: Columns) -> float:
     return np.float32(1)
 
 
-def count_metrics(
-    r: int, i: int, now_ns: int, columns: Columns, out: NDArray[np.float32]
-) -> None:
+def count_metrics(r: int, i: int, now_ns: int, columns: Columns, out: NDArray[np.float32]) -> None:
     """Decayed counts, read at now_ns."""
     f32 = columns.f32
     d = decay(seconds(now_ns, columns.i64[c.COUNT_NS, i]), SLOW_RATE)
@@ -112,9 +110,7 @@ def count_metrics(
     out[TRADE_RATE, r] = out[TRADES, r] * (LN_2 * SLOW_RATE)
 
 
-def trade_metrics(
-    r: int, i: int, now_ns: int, columns: Columns, out: NDArray[np.float32]
-) -> None:
+def trade_metrics(r: int, i: int, now_ns: int, columns: Columns, out: NDArray[np.float32]) -> None:
     """Trade-flow imbalance and signed flow, read at now_ns."""
     f32 = columns.f32
     dt = seconds(now_ns, columns.i64[c.TRADE_NS, i])
@@ -182,12 +178,12 @@ def depth_of(i: int, mean_spread: float, columns: Columns, books: Books) -> tupl
         return imbalance(qb, qa), qb + qa
     mid2 = mid2_of(i, columns)
     bids, asks, depth = ZERO, ZERO, ZERO
-    for m in range(min(books.count[slot, 0], c.LEVELS_USED)):
+    for m in range(min(books.levels[slot, 0], c.LEVELS_USED)):
         distance = np.float32(mid2 - 2 * np.int64(books.price[slot, 0, m])) * HALF
         size = books.size[slot, 0, m]
         bids += level_weight(distance, mean_spread) * size
         depth += size
-    for m in range(min(books.count[slot, 1], c.LEVELS_USED)):
+    for m in range(min(books.levels[slot, 1], c.LEVELS_USED)):
         distance = np.float32(2 * np.int64(books.price[slot, 1, m]) - mid2) * HALF
         size = books.size[slot, 1, m]
         asks += level_weight(distance, mean_spread) * size

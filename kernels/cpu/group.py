@@ -33,7 +33,7 @@ def group_sums(
         if now_ns - observed_ns >= window_ns:
             continue
         s = minus_log10(scores.p[0, i])
-        s = s if s < STRENGTH_MAX else STRENGTH_MAX
+        s = min(STRENGTH_MAX, s)
         fixed = np.int64(s * UNIT)
         now = observed_ns == now_ns
         if now:
@@ -71,6 +71,6 @@ def group_scores(
         members = np.float32(count)
         excess = np.float32(sums[1, g]) / UNIT - mean * members
         statistic[g] = excess / np.float32(math.sqrt(members))
-        b = z_bin(statistic[g] if statistic[g] > ZERO else ZERO)
+        b = z_bin(max(ZERO, statistic[g]))
         p[g] = empirical_p(above[kind[g], b], above[kind[g], 0])
         bins[g] = np.int16(b)

@@ -62,7 +62,7 @@ def fold_scales(now_ns: int, common: Common) -> None:
             if common.fold_ns[s, k] != 0:
                 d = decay(seconds(now_ns, common.fold_ns[s, k]), FOLD_RATE)
                 mean = time_weighted(common.scale[s, k], mean, d)
-            common.scale[s, k] = mean if mean > SCALE_MIN else SCALE_MIN
+            common.scale[s, k] = max(SCALE_MIN, mean)
             common.fold_ns[s, k] = now_ns
             common.fold_sum[s, k] = 0
             common.fold_count[s, k] = 0

@@ -212,8 +212,8 @@ def update_baseline(i: int, f: int, x: float, dt: float, b: NDArray[np.float32])
 
 def smooth(i: int, f: int, z: float, dt: float, b: NDArray[np.float32]) -> None:
     """Fold the clipped z into its 60 s time-weighted mean; the new value stands for one second."""
-    zc = Z_CLIP if z > Z_CLIP else (z if z > -Z_CLIP else -Z_CLIP)
-    k = dt if dt > ONE else ONE
+    zc = Z_CLIP if z > Z_CLIP else (max(-Z_CLIP, z))
+    k = max(ONE, dt)
     held = decay(k - ONE, SMOOTH_RATE)
     last = decay(ONE, SMOOTH_RATE)
     s = time_weighted(b[c.SMOOTHED, f, i], b[c.Z_BEFORE, f, i], held)
@@ -242,9 +242,9 @@ def set_driver(
         marks.fold[r, k] = -1
         return NAN
     size = -z if z < ZERO else z
-    marks.fold[r, k] = np.int32((size if size < THREE else THREE) * FOLD_UNIT)
+    marks.fold[r, k] = np.int32((min(THREE, size)) * FOLD_UNIT)
     z = z / common.scale[stratum, k]
-    z = Z_MAX if z > Z_MAX else (z if z > -Z_MAX else -Z_MAX)
+    z = Z_MAX if z > Z_MAX else (max(-Z_MAX, z))
     b = z_bin(z)
     scores.z[k, i] = z
     scores.p_feature[k, i] = empirical_p(
@@ -265,9 +265,7 @@ def set_pressure(i: int, columns: Columns, scores: Scores) -> None:
     columns.f32[c.PRESSURE, i] = total / count if count > ZERO else NAN
 
 
-def combine(
-    r: int, i: int, stratum: int, scores: Scores, common: Common, marks: Marks
-) -> None:
+def combine(r: int, i: int, stratum: int, scores: Scores, common: Common, marks: Marks) -> None:
     """Both combinations of the drivers' p, recalibrated."""
     cauchy, fisher = ZERO, ZERO
     for k in range(c.DRIVER_COUNT):

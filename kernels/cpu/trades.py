@@ -14,9 +14,7 @@ NOT_LIT = 8 | 16 | 32  # BLOCK, COMBO_LEG, RFQ
 SIDE_ZERO = 1  # LAST_SIDE holds side + 1, because its column is unsigned.
 
 
-def apply_trade(
-    i: int, row: int, batch: Batch, columns: Columns, count: NDArray[np.int64]
-) -> None:
+def apply_trade(i: int, row: int, batch: Batch, columns: Columns, count: NDArray[np.int64]) -> None:
     """Take one print."""
     t, size, ticks = batch.rx_ns[row], batch.size[row], batch.ticks[row]
     f32 = columns.f32

@@ -2,8 +2,10 @@
 
 import numpy as np
 
-ZERO = np.float32(0)
-NAN = np.float32(np.nan)
+from kernels.laws.scalars import f32
+
+ZERO = f32(0)
+NAN = f32(np.nan)
 
 
 def anchored_move(
@@ -15,11 +17,11 @@ def anchored_move(
     Linear: mid_move - delta forward_move, over spread. Inverse (mids in coin): the change of
     mid x forward - delta x forward, over spread x forward. NaN where the spread is not positive.
 
-    >>> float(anchored_move(np.float32(5), np.float32(50), np.float32(0.5), np.float32(8),
-    ...                     np.float32(1000), np.float32(2), False))
+    >>> float(anchored_move(f32(5), f32(50), f32(0.5), f32(8),
+    ...                     f32(1000), f32(2), False))
     0.5
-    >>> round(float(anchored_move(np.float32(0.01), np.float32(0.2), np.float32(0.5),
-    ...                           np.float32(20), np.float32(1000), np.float32(0.001), True)), 4)
+    >>> round(float(anchored_move(f32(0.01), f32(0.2), f32(0.5),
+    ...                           f32(20), f32(1000), f32(0.001), True)), 4)
     4.0
 
     Source: methods of the project, section 00.3 (anchored mid).

@@ -2,28 +2,29 @@
 
 import math
 
-import numpy as np
-
 from kernels.laws.decay import decay
+from kernels.laws.scalars import f32
 
-ZERO, ONE, THREE = np.float32(0), np.float32(1), np.float32(3)
-H0_RATE = np.float32(1 / 3600)
-FULL_COUNT = np.float32(50)
-RATE_CAP = np.float32(1 / 50)
-CONSISTENCY = np.float32(0.9950073)  # E[min(Z**2, 9)] of a standard normal Z.
-Z_MAX = np.float32(65535)
+ZERO, ONE, THREE = f32(0), f32(1), f32(3)
+H0_RATE = f32(1 / 3600)
+FULL_COUNT = f32(50)
+RATE_CAP = f32(1 / 50)
+CONSISTENCY = f32(0.9950073)  # E[min(Z**2, 9)] of a standard normal Z.
+Z_MAX = f32(65535)
 
 
 def standardise(residual: float, variance: float) -> float:
-    """residual / sqrt(variance), clipped to +-65535; a first move after a constant history is the clip.
+    """Residual over sqrt(variance), within +-65535; any move after a constant history is the clip.
 
-    >>> float(standardise(np.float32(3), np.float32(4))), float(standardise(np.float32(1), np.float32(0)))
-    (1.5, 65535.0)
+    >>> float(standardise(f32(3), f32(4)))
+    1.5
+    >>> float(standardise(f32(1), f32(0)))
+    65535.0
 
     Source: methods of the project, 7.1 B.
     """
     if variance > ZERO:
-        z = residual / np.float32(math.sqrt(variance))
+        z = residual / f32(math.sqrt(variance))
         if z > Z_MAX:
             return Z_MAX
         return z if z > -Z_MAX else -Z_MAX
@@ -35,9 +36,9 @@ def standardise(residual: float, variance: float) -> float:
 def learning_rate(dt_s: float, count: float) -> float:
     """Weight of the newest observation, `count` including it.
 
-    >>> float(learning_rate(np.float32(1), np.float32(4)))
+    >>> float(learning_rate(f32(1), f32(4)))
     0.25
-    >>> round(float(learning_rate(np.float32(36000), np.float32(51))), 6)
+    >>> round(float(learning_rate(f32(36000), f32(51))), 6)
     0.02
 
     Source: methods of the project, section 00.3 B.
@@ -53,14 +54,16 @@ def learning_rate(dt_s: float, count: float) -> float:
 def huber_clip(residual: float, variance: float) -> float:
     """Residual clipped to three standard deviations; unclipped while the variance is 0.
 
-    >>> float(huber_clip(np.float32(-10), np.float32(4))), float(huber_clip(np.float32(5), np.float32(0)))
-    (-6.0, 5.0)
+    >>> float(huber_clip(f32(-10), f32(4)))
+    -6.0
+    >>> float(huber_clip(f32(5), f32(0)))
+    5.0
 
     Source: Huber 1964; k = 3.
     """
     if not variance > ZERO:
         return residual
-    limit = THREE * np.float32(math.sqrt(variance))
+    limit = THREE * f32(math.sqrt(variance))
     if residual > limit:
         return limit
     return residual if residual > -limit else -limit
@@ -69,7 +72,7 @@ def huber_clip(residual: float, variance: float) -> float:
 def variance_after(variance: float, clipped: float, a: float) -> float:
     """Next variance after one clipped residual.
 
-    >>> round(float(variance_after(np.float32(1), np.float32(1), np.float32(0.5))), 6)
+    >>> round(float(variance_after(f32(1), f32(1), f32(0.5))), 6)
     1.002509
 
     Source: methods of the project, 7.1 B.

@@ -1,6 +1,7 @@
-"""Stage 5 of 8: the two bit casts that have no portable spelling; the factory swaps in each target's own."""
+"""Stage 5 of 8: the two bit casts without a portable spelling; the factory swaps in its own."""
 
 import numpy as np
+
 
 
 def float_bits(x: float) -> int:
@@ -11,7 +12,7 @@ def float_bits(x: float) -> int:
 
     Source: IEEE 754 binary32.
     """
-    return np.float32(x).view(np.int32)  # type: ignore[no-any-return]
+    return np.float32(x).view(np.int32)  # type: ignore[return-value]
 
 
 def bits_float(i: int) -> float:
@@ -22,4 +23,4 @@ def bits_float(i: int) -> float:
 
     Source: IEEE 754 binary32.
     """
-    return np.int32(i).view(np.float32)  # type: ignore[no-any-return]
+    return np.int32(i).view(np.float32)  # type: ignore[return-value]

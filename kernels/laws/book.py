@@ -3,9 +3,10 @@
 import numpy as np
 
 from kernels.laws.elementary import exp2_neg
+from kernels.laws.scalars import f32
 
-ZERO, HALF = np.float32(0), np.float32(0.5)
-NAN = np.float32(np.nan)
+ZERO, HALF = f32(0), f32(0.5)
+NAN = f32(np.nan)
 
 
 def imbalance(bid_size: float, ask_size: float) -> float:
@@ -14,9 +15,9 @@ def imbalance(bid_size: float, ask_size: float) -> float:
     NaN when neither side shows size: an empty book has no opinion, and 0 would rank it beside a
     perfectly balanced one.
 
-    >>> float(imbalance(np.float32(30.0), np.float32(10.0)))
+    >>> float(imbalance(f32(30.0), f32(10.0)))
     0.5
-    >>> float(imbalance(np.float32(0.0), np.float32(0.0)))
+    >>> float(imbalance(f32(0.0), f32(0.0)))
     nan
 
     Source: queue imbalance, Gould and Bonart 2016, equation 1.
@@ -33,7 +34,7 @@ def level_weight(distance_ticks: float, mean_spread_ticks: float) -> float:
     Distance in ticks alone is meaningless across strikes. With a mean spread of 0 only a level at
     the mid itself counts.
 
-    >>> float(level_weight(np.float32(4), np.float32(2)))
+    >>> float(level_weight(f32(4), f32(2)))
     0.25
 
     Source: methods of the project, M3 with h_d = 1.
@@ -51,9 +52,9 @@ def event_ofi(
 
     An unchanged price yields the size difference once, because both of its terms fire.
 
-    >>> float(event_ofi(10, np.float32(8), 11, np.float32(7), 10, np.float32(5), 11, np.float32(7)))
+    >>> float(event_ofi(10, f32(8), 11, f32(7), 10, f32(5), 11, f32(7)))
     3.0
-    >>> float(event_ofi(11, np.float32(4), 12, np.float32(6), 10, np.float32(8), 11, np.float32(3)))
+    >>> float(event_ofi(11, f32(4), 12, f32(6), 10, f32(8), 11, f32(3)))
     7.0
 
     Source: Cont, Kukanov and Stoikov 2014, equation 2.

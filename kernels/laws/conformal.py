@@ -1,56 +1,55 @@
 """Stage 6 of 8: histogram bins, empirical p, and the two combinations."""
 
-import numpy as np
-
 from kernels.laws.elementary import INV_PI, LN_2, LOG10_2, atan, cot_pi, log2
+from kernels.laws.scalars import f32, i32
 
-ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
-BINS_PER_OCTAVE = np.float32(64)
-STRENGTH_BINS = np.float32(128)
-FISHER_BINS = np.float32(8)
+ZERO, HALF, ONE, TWO = f32(0), f32(0.5), f32(1), f32(2)
+BINS_PER_OCTAVE = f32(64)
+STRENGTH_BINS = f32(128)
+FISHER_BINS = f32(8)
 Z_BIN_LAST = 1023
 STAGE_2_BIN_LAST = 2047
-P_CLIP = np.float32(0.99)
-P_TINY = np.float32(1e-8)
-T_HUGE = np.float32(1e8)
-P_FLOOR = np.float32(1e-37)
+P_CLIP = f32(0.99)
+P_TINY = f32(1e-8)
+T_HUGE = f32(1e8)
+P_FLOOR = f32(1e-37)
 
 
 def z_bin(z: float) -> int:
     """Stage-1 bin of |z|: 64 to a doubling of 1 + |z|, 1023 the last.
 
-    >>> int(z_bin(np.float32(0))), int(z_bin(np.float32(-1))), int(z_bin(np.float32(1e6)))
+    >>> int(z_bin(f32(0))), int(z_bin(f32(-1))), int(z_bin(f32(1e6)))
     (0, 64, 1023)
 
     Source: methods of the project, 7.1 E.
     """
     a = -z if z < ZERO else z
-    b = np.int32(BINS_PER_OCTAVE * log2(ONE + a))
-    return b if b < Z_BIN_LAST else np.int32(Z_BIN_LAST)
+    b = i32(BINS_PER_OCTAVE * log2(ONE + a))
+    return b if b < Z_BIN_LAST else i32(Z_BIN_LAST)
 
 
 def strength_bin(strength: float) -> int:
     """Stage-2 bin of an ACAT strength -log10 p, 128 to a decade.
 
-    >>> int(strength_bin(np.float32(2))), int(strength_bin(np.float32(99)))
+    >>> int(strength_bin(f32(2))), int(strength_bin(f32(99)))
     (256, 2047)
 
     Source: docs/SCORING.md, section 4.7.
     """
-    b = np.int32(STRENGTH_BINS * strength)
-    return b if b < STAGE_2_BIN_LAST else np.int32(STAGE_2_BIN_LAST)
+    b = i32(STRENGTH_BINS * strength)
+    return b if b < STAGE_2_BIN_LAST else i32(STAGE_2_BIN_LAST)
 
 
 def fisher_bin(statistic: float) -> int:
     """Stage-2 bin of a Fisher statistic, 8 to a unit.
 
-    >>> int(fisher_bin(np.float32(10.2)))
+    >>> int(fisher_bin(f32(10.2)))
     81
 
     Source: docs/SCORING.md, section 4.7.
     """
-    b = np.int32(FISHER_BINS * statistic)
-    return b if b < STAGE_2_BIN_LAST else np.int32(STAGE_2_BIN_LAST)
+    b = i32(FISHER_BINS * statistic)
+    return b if b < STAGE_2_BIN_LAST else i32(STAGE_2_BIN_LAST)
 
 
 def empirical_p(at_or_above: int, total: int) -> float:
@@ -61,13 +60,13 @@ def empirical_p(at_or_above: int, total: int) -> float:
 
     Source: Vovk, Gammerman and Shafer 2005, conformal p-value.
     """
-    return (ONE + np.float32(at_or_above)) / (ONE + np.float32(total))
+    return (ONE + f32(at_or_above)) / (ONE + f32(total))
 
 
 def cauchy_term(p: float) -> float:
     """One p-value's term of the Cauchy combination.
 
-    >>> round(float(cauchy_term(np.float32(0.25))), 5)
+    >>> round(float(cauchy_term(f32(0.25))), 5)
     1.0
 
     Source: Liu and Xie 2020; p is clipped to 0.99 so that one p near 1 cannot cancel the rest.
@@ -78,9 +77,9 @@ def cauchy_term(p: float) -> float:
 
 
 def cauchy_p(mean_term: float) -> float:
-    """p of the Cauchy combination, from the mean of the terms.
+    """Combined p of the Cauchy combination, from the mean of the terms.
 
-    >>> round(float(cauchy_p(np.float32(1.0))), 6), round(float(cauchy_p(np.float32(0.0))), 6)
+    >>> round(float(cauchy_p(f32(1.0))), 6), round(float(cauchy_p(f32(0.0))), 6)
     (0.25, 0.5)
 
     Source: Liu and Xie 2020, equation 3; beyond 1e8 p = 1 / (pi T).
@@ -95,7 +94,7 @@ def cauchy_p(mean_term: float) -> float:
 def fisher_term(p: float) -> float:
     """One p-value's term -2 ln p of Fisher's statistic.
 
-    >>> round(float(fisher_term(np.float32(0.5))), 6)
+    >>> round(float(fisher_term(f32(0.5))), 6)
     1.386294
 
     Source: Fisher 1932.
@@ -106,7 +105,7 @@ def fisher_term(p: float) -> float:
 def minus_log10(p: float) -> float:
     """-log10 p, never negative zero or below.
 
-    >>> round(float(minus_log10(np.float32(0.001))), 6), float(minus_log10(np.float32(1.0)))
+    >>> round(float(minus_log10(f32(0.001))), 6), float(minus_log10(f32(1.0)))
     (3.0, 0.0)
 
     Source: definition.

@@ -1,12 +1,11 @@
 """Stage 5 of 8: exponential decay by half-lives in seconds, read lazily."""
 
-import numpy as np
-
 from kernels.laws.elementary import exp2_neg
+from kernels.laws.scalars import f32
 
-ZERO, ONE = np.float32(0), np.float32(1)
-NS = np.float32(1e-9)
-DT_MAX = np.float32(36_000)  # Ten hours: longer silences decay everything to nothing anyway.
+ZERO, ONE = f32(0), f32(1)
+NS = f32(1e-9)
+DT_MAX = f32(36_000)  # Ten hours: longer silences decay everything to nothing anyway.
 
 
 def seconds(later_ns: int, earlier_ns: int) -> float:
@@ -17,7 +16,7 @@ def seconds(later_ns: int, earlier_ns: int) -> float:
 
     Source: methods of the project, clock convention.
     """
-    dt = np.float32(later_ns - earlier_ns) * NS
+    dt = f32(later_ns - earlier_ns) * NS
     if dt < ZERO:
         return ZERO
     return dt if dt < DT_MAX else DT_MAX
@@ -26,7 +25,7 @@ def seconds(later_ns: int, earlier_ns: int) -> float:
 def decay(dt_s: float, rate: float) -> float:
     """2**(-dt_s * rate), rate = 1 / half-life.
 
-    >>> float(decay(np.float32(10), np.float32(0.1)))
+    >>> float(decay(f32(10), f32(0.1)))
     0.5
 
     Source: exponentially weighted sums; decay(a) decay(b) = decay(a + b).
@@ -37,7 +36,7 @@ def decay(dt_s: float, rate: float) -> float:
 def time_weighted(total: float, x: float, d: float) -> float:
     """Next decayed sum of a value x that stood for the elapsed time; with x = 1 the weight itself.
 
-    >>> float(time_weighted(np.float32(4), np.float32(2), np.float32(0.5)))
+    >>> float(time_weighted(f32(4), f32(2), f32(0.5)))
     3.0
 
     Source: time-weighted exponential mean on irregular samples (Mueller 1991, previous-point form).
@@ -50,9 +49,9 @@ def mean_now(total: float, weight: float, x: float, d: float) -> float:
 
     x itself while nothing has been weighed.
 
-    >>> float(mean_now(np.float32(2), np.float32(0.5), np.float32(8), np.float32(0.5)))
+    >>> float(mean_now(f32(2), f32(0.5), f32(8), f32(0.5)))
     6.666666507720947
-    >>> float(mean_now(np.float32(0), np.float32(0), np.float32(8), np.float32(1)))
+    >>> float(mean_now(f32(0), f32(0), f32(8), f32(1)))
     8.0
 
     Source: bias-corrected exponential mean: decayed sum over decayed weight.

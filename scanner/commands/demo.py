@@ -36,14 +36,14 @@ def demo(
     set_up_logging("warning")
     _say("simulated market: local servers that speak Deribit's protocol; no network, no keys")
     with TemporaryDirectory(prefix="scanner-demo-") as scratch:
-        base = {
+        base: dict[str, object] = {
             "engine.device": device,
             "limits.connect_state_file": str(Path(scratch) / "connects.json"),
             "venues.deribit.underlyings": list(UNDERLYINGS),
         }
         pipeline = prepare(load(None, base))
         with EmulatorProcess(seed=seed, listings=listings_count) as emulator:
-            urls = {
+            urls: dict[str, object] = {
                 "venues.deribit.rest_url": emulator.rest_url,
                 "venues.deribit.ws_url": emulator.ws_url,
             }

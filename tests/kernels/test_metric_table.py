@@ -40,7 +40,7 @@ def market() -> State:
     col.u8[c.IS_INVERSE, rows] = [0, 0, 1, 1, 0, 0, 1, 1]
     col.validity[rows] = 0
     steps = np.arange(LEVELS)
-    books.count[:] = LEVELS
+    books.levels[:] = LEVELS
     books.price[:, 0, :LEVELS] = 1_000 - steps
     books.price[:, 1, :LEVELS] = 1_006 + steps
     books.size[:, :, :LEVELS] = rng.uniform(0.5, 2.0, (ROWS, 2, LEVELS))
