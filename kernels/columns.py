@@ -49,11 +49,11 @@ MEAN, VARIANCE, COUNT, SMOOTHED, SMOOTHED_VARIANCE, SMOOTHED_COUNT, Z_BEFORE = r
 BASELINE_COUNT: Final = 7
 # Row counters written by apply.
 (
-    ROWS_APPLIED, ROWS_REJECTED, QUOTES_SUPERSEDED, DELTAS_IN_GAP,
+    ROWS_APPLIED, QUOTES_SUPERSEDED, DELTAS_IN_GAP,
     SIDES_INFERRED, SIDES_UNKNOWN, LEVELS_PUSHED_OUT, ROWS_MALFORMED,
-) = range(8)  # fmt: skip
+) = range(7)  # fmt: skip
 COUNTER_NAMES: Final = (
-    "rows_applied", "rows_rejected", "quotes_superseded", "deltas_in_gap",
+    "rows_applied", "quotes_superseded", "deltas_in_gap",
     "sides_inferred", "sides_unknown", "levels_pushed_out", "rows_malformed",
 )  # fmt: skip
 

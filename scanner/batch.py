@@ -11,6 +11,7 @@ from kernels.arrays import Batch
 from kernels.device import CpuDevice
 from scanner.state import State
 
+REASONS = ("rows_rejected", "rows_unknown_listing", "rows_off_grid", "rows_bad_size")
 TICK_TOLERANCE = 0.01  # Of a tick: a price farther off its grid is no price of this listing.
 TICKS_MAX = 2**31 - 2
 _NEGOTIATED = np.uint16(Flag.BLOCK | Flag.COMBO_LEG | Flag.RFQ)

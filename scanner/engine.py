@@ -12,7 +12,7 @@ from feeds.events import TICKER, EventRows, TickerRows
 from kernels import columns as c
 from kernels.compile import cache_folder
 from kernels.device import CpuDevice, open_device
-from scanner.batch import build_batch, empty_rows
+from scanner.batch import REASONS, build_batch, empty_rows
 from scanner.result import ScanResult
 from scanner.state import State
 from scanner.tick import apply_batch, apply_tickers, export_metrics, scan
@@ -66,7 +66,7 @@ class Scanner:
         self.state = State(
             engine.listings_capacity, engine.depth_slots_capacity, self.device.threads, bars=bars
         )
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
         self._pending: deque[EventRows] = deque()
         self._tickers: deque[TickerRows] = deque()
         self._open: EventRows = empty_rows()
@@ -166,9 +166,7 @@ class Scanner:
     def row_counts(self) -> dict[str, int]:
         """Counters of rows, by name: applied, refused by reason, inferred sides."""
         kernel = dict(zip(c.COUNTER_NAMES, self.state.counters.sum(axis=0).tolist(), strict=True))
-        merged: Counter[str] = Counter(kernel)
-        merged.update(self.counts)
-        return dict(merged)
+        return kernel | dict(self.counts)
 
 
 def _due(queue: "deque[Any]", now_ns: int, none: EventRows) -> EventRows:

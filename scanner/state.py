@@ -21,9 +21,7 @@ Z_BINS: Final = 1024
 STAGE_2_BINS: Final = 2048
 HOUR_NS: Final = 3_600_000_000_000
 POOLED_MIN: Final = 1000
-POOLED_MEAN_AT_START: Final = (
-    0.42  # About E[min(-log10 U, 4)] = .434; measured a little less.
-)
+POOLED_MEAN_AT_START: Final = 0.42  # About E[min(-log10 U, 4)] = .434; measured a little less.
 GROUP_KINDS: Final = ("expiry", "underlying")
 
 

@@ -8,10 +8,11 @@ from feeds.contract import Listing, format_e9
 from feeds.replay import SourceKind, journal_kind, read_journal
 from feeds.tables import read_tables
 from scanner.commands.arguments import write_json, write_line
-from scanner.config import load
+from scanner.config import from_effective, load
 from scanner.errors import InputError
 from scanner.intake import Intake
 from scanner.pipeline import Pipeline
+from scanner.replay import recorded_config
 from scanner.run import LiveRun
 
 
@@ -44,7 +45,7 @@ def _recorded(source: Path, config: Path | None) -> list[Listing]:
         return read_tables(source).listings
     if kind is not SourceKind.JOURNAL:
         raise InputError(f"{source}: {kind} holds no universe, expected the folder of a recording")
-    settings = load(config)
+    settings = load(config) if config else from_effective(recorded_config(source), {})
     pipeline = Pipeline(settings)
     intake = Intake(settings, pipeline)
     for record in read_journal(source):

@@ -1,0 +1,182 @@
+"""A live run against the emulator with faults: recovery to its true books, and equal replay."""
+
+import asyncio
+import contextlib
+import math
+
+import numpy as np
+import pytest
+
+from feeds.emulator.process import EmulatorProcess
+from kernels import columns as c
+from scanner.__main__ import main
+from scanner.commands.live import ALERTS_NAME
+from scanner.config import load
+from scanner.pipeline import Pipeline
+from scanner.run import LiveHooks, LiveRun
+from scanner.sinks import jsonl
+
+WAIT_S = 60.0
+
+
+class Watch:
+    """What the scans of a run show; `until` waits for a scan that satisfies a condition."""
+
+    def __init__(self):
+        self.scanned = asyncio.Event()
+        self.ever_in_gap: set[str] = set()
+        self.run = None
+        self.alerts = 0
+
+    def on_scan(self, run, alerts):
+        self.run = run
+        self.alerts += len(alerts)
+        self.ever_in_gap |= self.in_gap()
+        self.scanned.set()
+
+    def in_gap(self):
+        return self.with_bits(c.GAP)
+
+    def with_bits(self, bits):
+        universe = self.run.pipeline.universe
+        validity = self.run.pipeline.last_scan.validity
+        rows = np.flatnonzero(validity & bits)
+        return {universe.listing(int(row)).symbol for row in rows}
+
+    async def until(self, what):
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                self.scanned.clear()
+                await self.scanned.wait()
+                if what():
+                    return
+
+
+def settings(emulator, folder):
+    # Ten scans a second of a market ten times as fast: enough observations in a short test.
+    return load(
+        None,
+        {
+            "engine.scan_ms": 100,
+            "engine.listings_capacity": 1024,
+            "engine.depth_slots_capacity": 1024,
+            "scoring.p_on": 0.05,
+            "scoring.p_off": 0.5,
+            "scoring.off_after_s": 1,
+            "venues.deribit.underlyings": ["BTC", "ETH", "SOL"],
+            "venues.deribit.rest_url": emulator.rest_url,
+            "venues.deribit.ws_url": emulator.ws_url,
+            "limits.connect_state_file": str(folder / "connects.json"),
+            "limits.connect_backoff_s": 0.1,
+            "limits.resync_backoff_s": 0.1,
+        },
+    )
+
+
+def book_of(pipeline, symbol):
+    """Our book of a listing, [(price, size)] a side, best first."""
+    row = pipeline.universe.symbols("deribit")[symbol]
+    state = pipeline.scanner.state
+    slot = state.columns.i32[c.SLOT, row]
+    sides = []
+    for side in (0, 1):
+        n = state.books.levels[slot, side]
+        prices = state.books.price[slot, side, :n] * state.tick_f64[row]
+        sides.append(
+            list(zip(prices.tolist(), state.books.size[slot, side, :n].tolist(), strict=True))
+        )
+    return sides
+
+
+async def assert_books_are_true(emulator, watch):
+    """Compare every book that stood still while we looked with the emulator's own."""
+    before = await emulator.get("books")
+    for _ in range(5):  # Five scans: whatever was under way before has arrived.
+        await watch.until(lambda: True)
+    now = await emulator.get("books")
+    still = [s for s in now if s in before and now[s]["change_id"] == before[s]["change_id"]]
+    assert len(still) > 50
+    for symbol in still:
+        ours = book_of(watch.run.pipeline, symbol)
+        for mine, theirs in zip(ours, (now[symbol]["bids"], now[symbol]["asks"]), strict=True):
+            assert mine == [
+                (pytest.approx(price), pytest.approx(size, rel=1e-6)) for price, size in theirs
+            ], symbol
+    return len(still)
+
+
+async def with_faults(emulator, watch, live):
+    """Gap one listing, send garbage, cut the connections; wait for each recovery."""
+    universe = live.pipeline.universe
+    await watch.until(lambda: universe.live_count > 200 and len(watch.with_bits(c.NO_STATE)) < 10)
+    await assert_books_are_true(emulator, watch)
+    watch.ever_in_gap.clear()
+    await emulator.post("fault", [{"kind": "gap", "symbol": "BTC-PERPETUAL", "count": 2}])
+    await watch.until(lambda: "BTC-PERPETUAL" in watch.in_gap())
+    assert (
+        watch.run.pipeline.last_scan.score[:, universe.symbols("deribit")["BTC-PERPETUAL"]].tolist()
+        == [pytest.approx(math.nan, nan_ok=True)] * 2
+    )
+    await watch.until(lambda: not watch.in_gap())
+    assert watch.ever_in_gap == {"BTC-PERPETUAL"}
+    await emulator.post("fault", [{"kind": "garbage", "count": 3}])
+    await watch.until(lambda: live.intake.totals().get("frame_errors", 0) >= 3)
+    assert watch.ever_in_gap == {"BTC-PERPETUAL"}
+    await emulator.post("fault", [{"kind": "disconnect"}])
+    await watch.until(lambda: len(watch.in_gap()) > 100)
+    await watch.until(lambda: not watch.in_gap())
+    await assert_books_are_true(emulator, watch)
+    await watch.until(lambda: watch.alerts > 3)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """Folder of a live run with faults."""
+    folder = tmp_path_factory.mktemp("live")
+    with EmulatorProcess(seed=11, listings=300, speed=10.0) as emulator:
+        config = settings(emulator, folder)
+        pipeline = Pipeline(config)
+        pipeline.scanner.warm_up()
+
+        async def scenario():
+            watch = Watch()
+            record_to = folder / "recording"
+            hooks = LiveHooks(watch.on_scan, [jsonl.open_sink(str(record_to / ALERTS_NAME))])
+            live = LiveRun(config, record_to=record_to, hooks=hooks, pipeline=pipeline)
+            running = asyncio.create_task(live.run())
+            try:
+                await with_faults(emulator, watch, live)
+            finally:
+                live.stop()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await running
+            return live
+
+        live = asyncio.run(scenario())
+    return folder / "recording", live
+
+
+def test_only_the_touched_listings_turn_invalid_and_all_recover_to_the_true_book(recorded):
+    _, live = recorded
+    assert live.journal.lost == 0
+    assert live.sessions["deribit"].counts.resyncs >= 1
+    assert live.sessions["deribit"].counts.disconnects >= 1
+
+
+def test_a_replay_of_the_recording_gives_the_same_alert_bytes(recorded, capsysbinary):
+    folder, live = recorded
+    assert main(["replay", str(folder), "--json"]) == 0
+    *alerts, summary = capsysbinary.readouterr().out.splitlines()
+    assert alerts == (folder / ALERTS_NAME).read_bytes().splitlines()
+    assert len(alerts) > 3
+    assert b'"batch_mismatches": 0' in summary
+    assert b'"same_config": true' in summary
+    assert f'"scans": {live.pipeline.counts.scans}'.encode() in summary
+
+
+def test_the_universe_of_the_recording_can_be_listed(recorded, capsys):
+    folder, live = recorded
+    assert main(["universe", "--from", str(folder), "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == live.pipeline.universe.row_count + 1
+    assert '"contract": "BTC-' in lines[0]
