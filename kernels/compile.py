@@ -1,4 +1,6 @@
-"""Stages 4 to 6 of 8: the one factory that compiles laws and launch shapes; nobody else types njit flags.
+"""Stages 4 to 6 of 8: the one factory that compiles laws and launch shapes.
+
+Nobody else types njit flags.
 
 A law is a plain Python function; a launch shape is a plain Python function over arrays. `compiled`
 builds each once per target, with its globals re-bound so that every function it calls is the
@@ -47,7 +49,7 @@ def cache_folder() -> Path:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a launch shape for the CPU with two or more threads; the law's Python stays as it is."""
+    """Compile a launch shape for the CPU, parallel where it has a prange."""
     return _build(function, parallel="prange" in function.__code__.co_names)
 
 

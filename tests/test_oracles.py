@@ -343,6 +343,14 @@ def test_trade_flow_outlives_validity_and_the_book_does_not():
     assert values["trade_rate"] > 0
 
 
+def test_an_inverse_perpetual_counts_usd():
+    one = applied(quote(0, 100, 5, 101, 2), trade(0, 101, 3, 1), multiplier=10.0, inverse=True)
+    values = one.metrics(at(0))
+    assert values["flow_1s"] == pytest.approx(30 / 100.5)  # 30 USD over the mid.
+    assert values["depth_underlying"] == pytest.approx(70 / 100.5)
+    assert values["premium_usd"] == pytest.approx(30)
+
+
 def test_flow_is_in_underlying_units():
     one = applied(quote(0, 100, 5, 101, 2), trade(0, 101, 3, 1), multiplier=100.0)
     assert one.metrics(at(1))["flow_1s"] == pytest.approx(150)
@@ -361,9 +369,11 @@ def test_flagged_prints_enter_only_the_block_premium():
 
 
 def test_premium_of_an_inverse_listing_is_cash_at_the_index():
-    one = applied(quote(0, 100, 5, 110, 2), trade(0, 110, 4, 1), tick=0.0005, inverse=True)
+    one = applied(
+        quote(0, 100, 5, 110, 2), trade(0, 110, 4, 1), tick=0.0005, inverse=True, is_option=True
+    )
     assert math.isnan(one.metrics(at(0))["premium_usd"])
-    one = listing(tick=0.0005, inverse=True)
+    one = listing(tick=0.0005, inverse=True, is_option=True)
     one.apply(quote(0, 0.05, 5, 0.055, 2) + trade(0, 0.055, 4, 1))
     one.ticker(ticker(index=60000.0, forward=61000.0, vega=50.0))
     values = one.metrics(at(0))

@@ -238,14 +238,26 @@ def set_level(books: Books, slot: int, side: int, ticks: int, size: float) -> in
     if at < levels and price[at] == ticks:
         if size > ZERO:
             sizes[at] = size
-            return 0
-        for m in range(at, levels - 1):
-            price[m] = price[m + 1]
-            sizes[m] = sizes[m + 1]
-        books.levels[slot, side] = levels - 1
+        else:
+            remove_level(books, slot, side, at)
         return 0
-    if not size > ZERO:
-        return 0
+    return insert_level(books, slot, side, at, ticks, size) if size > ZERO else 0
+
+
+def remove_level(books: Books, slot: int, side: int, at: int) -> None:
+    """Take one level out and close the hole."""
+    price, sizes = books.price[slot, side], books.size[slot, side]
+    levels = books.levels[slot, side]
+    for m in range(at, levels - 1):
+        price[m] = price[m + 1]
+        sizes[m] = sizes[m + 1]
+    books.levels[slot, side] = levels - 1
+
+
+def insert_level(books: Books, slot: int, side: int, at: int, ticks: int, size: float) -> int:
+    """Put one level in at its place; returns 1 if the last one fell off a full side."""
+    price, sizes = books.price[slot, side], books.size[slot, side]
+    levels = books.levels[slot, side]
     pushed = 0
     if levels == c.LEVELS_KEPT:
         books.truncated[slot, side] = 1
@@ -291,13 +303,19 @@ def validity_of(
     if columns.u8[c.HALTED, i] != 0 or expired(i, t, columns):
         bits |= np.uint16(c.EXPIRED)
     if slot != c.NO_SLOT:
-        for side in range(2):
-            if books.truncated[slot, side]:
-                bits |= np.uint16(c.TRUNCATED)
-                if books.levels[slot, side] < c.LEVELS_USED:
-                    # Levels that were pushed out may lie inside the used book now.
-                    bits |= np.uint16(c.GAP)
-                    columns.u8[c.NEEDS_RESYNC, i] = 1
+        bits |= truncation_of(i, slot, columns, books)
+    return bits
+
+
+def truncation_of(i: int, slot: int, columns: Columns, books: Books) -> int:
+    """TRUNCATED where a level was pushed out; GAP too once that may have reached the used book."""
+    bits = np.uint16(0)
+    for side in range(2):
+        if books.truncated[slot, side]:
+            bits |= np.uint16(c.TRUNCATED)
+            if books.levels[slot, side] < c.LEVELS_USED:
+                bits |= np.uint16(c.GAP)
+                columns.u8[c.NEEDS_RESYNC, i] = 1
     return bits
 
 

@@ -88,9 +88,22 @@ def held_metrics(r: int, i: int, columns: Columns, out: NDArray[np.float32]) -> 
         out[FORWARD, r] = np.float32(columns.i64[c.FORWARD_E6, i]) * E6
 
 
+def units_of(i: int, columns: Columns) -> float:
+    """Underlying units of one unit of native size.
+
+    An inverse perpetual or future counts USD (docs/venues/deribit.md): coins are USD over its mid.
+    """
+    units = columns.f32[c.MULTIPLIER, i]
+    if columns.u8[c.IS_INVERSE, i] == 0 or columns.u8[c.IS_OPTION, i] != 0:
+        return units
+    if columns.validity[i] & c.NOT_TWO_SIDED:
+        return NAN
+    return units / (np.float32(mid2_of(i, columns)) * (HALF * columns.f32[c.TICK, i]))
+
+
 def usd_factor(i: int, columns: Columns) -> float:
-    """USD of one unit of the price currency, cash sense: the index for inverse listings."""
-    if columns.u8[c.IS_INVERSE, i]:
+    """USD of one unit of premium, cash sense: the index where premiums are paid in coin."""
+    if columns.u8[c.IS_INVERSE, i] and columns.u8[c.IS_OPTION, i]:
         return columns.f32[c.INDEX, i]
     return np.float32(1)
 
@@ -101,7 +114,7 @@ def count_metrics(r: int, i: int, now_ns: int, columns: Columns, out: NDArray[np
     d = decay(seconds(now_ns, columns.i64[c.COUNT_NS, i]), SLOW_RATE)
     usd = usd_factor(i, columns)
     out[TRADES, r] = f32[c.TRADES, i] * d
-    out[CONTRACTS, r] = f32[c.CONTRACTS, i] * d * f32[c.MULTIPLIER, i]
+    out[CONTRACTS, r] = f32[c.CONTRACTS, i] * d * units_of(i, columns)
     out[PREMIUM_USD, r] = f32[c.PREMIUM, i] * d * usd
     out[UPDATES, r] = f32[c.UPDATES, i] * d
     out[REDUCTIONS, r] = f32[c.REDUCTIONS, i] * d
@@ -113,11 +126,12 @@ def count_metrics(r: int, i: int, now_ns: int, columns: Columns, out: NDArray[np
 def trade_metrics(r: int, i: int, now_ns: int, columns: Columns, out: NDArray[np.float32]) -> None:
     """Trade-flow imbalance and signed flow, read at now_ns."""
     f32 = columns.f32
+    units = units_of(i, columns)
     dt = seconds(now_ns, columns.i64[c.TRADE_NS, i])
     for h in range(c.HALF_LIFE_COUNT):
         buy, sell = f32[c.TRADE_BUY + h, i], f32[c.TRADE_SELL + h, i]
         out[TFI + h, r] = imbalance(buy, sell)
-        out[FLOW + h, r] = (buy - sell) * decay(dt, RATES[h]) * f32[c.MULTIPLIER, i]
+        out[FLOW + h, r] = (buy - sell) * decay(dt, RATES[h]) * units
 
 
 def book_metrics(
@@ -138,14 +152,15 @@ def book_metrics(
         out[SPREAD_REL, r] = spread * tick / mid
     if f32[c.VEGA, i] > ZERO:
         out[SPREAD_VOL, r] = spread * tick * usd / f32[c.VEGA, i]
-    out[DEPTH_UNDERLYING, r] = depth * f32[c.MULTIPLIER, i]
+    units = units_of(i, columns)
+    out[DEPTH_UNDERLYING, r] = depth * units
     out[MID, r] = mid
     dt = seconds(now_ns, columns.i64[c.OFI_NS, i])
     for h in range(c.HALF_LIFE_COUNT):
         flow = (f32[c.OFI_BUY + h, i] - f32[c.OFI_SELL + h, i]) * decay(dt, RATES[h])
         out[OFI + h, r] = flow / mean_depth
         if h == HALF_LIFE_30:
-            size = flow * f32[c.MULTIPLIER, i]
+            size = flow * units
             out[USD_VEGA, r] = size * f32[c.VEGA, i]
             out[USD_DELTA, r] = size * f32[c.DELTA, i] * out[FORWARD, r]
             out[USD_PREMIUM, r] = size * mid * usd
@@ -230,6 +245,6 @@ def anchored_of(i: int, now_ns: int, mean_spread: float, columns: Columns) -> fl
 
 
 def settling(i: int, now_ns: int, columns: Columns) -> bool:
-    """Whether an option stands inside its settlement averaging window, where plain greeks mislead."""
+    """Whether an option is inside its settlement averaging, where plain greeks mislead."""
     expiry_ns = columns.i64[c.EXPIRY_NS, i]
     return bool(expiry_ns != 0 and expiry_ns - now_ns <= columns.i64[c.SETTLE_WINDOW_NS, i])

@@ -41,7 +41,7 @@ def count_marks(
 
 
 def cumulate(total: NDArray[np.int64], above: NDArray[np.int64]) -> None:
-    """Suffix sums: above[a, b, j] = sum of total[a, b, j:]; integer, so any order gives the same."""
+    """Suffix sums: above[a, b, j] = sum of total[a, b, j:], integers, exact in any order."""
     rows = total.shape[0] * total.shape[1]
     for row in prange(rows):
         a, b = row // total.shape[1], row % total.shape[1]

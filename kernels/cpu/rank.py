@@ -11,7 +11,7 @@ def top_k(
     listing_count: int, hold_after_ns: int, keys: NDArray[np.uint64], columns: Columns,
     best: NDArray[np.uint64],
 ) -> int:  # fmt: skip
-    """Collect the k largest keys of rows observed at or after hold_after_ns; returns how many there are.
+    """Collect the k largest keys of rows observed since hold_after_ns; returns how many there are.
 
     best: uint64[k], filled in descending order. A running minimum makes it one compare per row in
     the usual case; keys are unique, so ties cannot occur.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kernels import columns as c
 from kernels.arrays import Books, Columns, Common, Marks, Scores
-from kernels.cpu.features import features_of_row, mid2_of, past_expiry, usd_factor
+from kernels.cpu.features import features_of_row, mid2_of, past_expiry, units_of, usd_factor
 from kernels.laws.baseline import (
     Z_MAX,
     huber_clip,
@@ -305,7 +305,7 @@ def rank_keys(
 
 
 def beyond_reference(above: NDArray[np.int64], b: int) -> int:
-    """Bins between a statistic and the largest reference value, at most 99: p says no more there."""
+    """Bins between a statistic and the largest reference value, at most 99."""
     e = 0
     if above[0] == 0:
         return e
@@ -319,7 +319,7 @@ def magnitude_usd(i: int, now_ns: int, columns: Columns) -> float:
     f32 = columns.f32
     dt = seconds(now_ns, columns.i64[c.OFI_NS, i])
     flow = (f32[c.OFI_BUY + 2, i] - f32[c.OFI_SELL + 2, i]) * decay(dt, RATE_30)
-    size = flow * f32[c.MULTIPLIER, i]
+    size = flow * units_of(i, columns)
     usd = size * f32[c.VEGA, i]
     if usd != usd:  # noqa: PLR0124 - NaN
         mid = np.float32(mid2_of(i, columns)) * (HALF * f32[c.TICK, i])

@@ -1,4 +1,4 @@
-"""Stage 3 of 8: stable counting sort of a tick's rows by listing; cost grows with the rows alone."""
+"""Stage 3 of 8: stable counting sort of a tick's rows by listing; its cost is that of the rows."""
 
 import numpy as np
 from numpy.typing import NDArray

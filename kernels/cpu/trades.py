@@ -1,4 +1,4 @@
-"""Stage 4 of 8: prints into trade flow, counts and premium; the aggressor where the feed gives none."""
+"""Stage 4 of 8: prints into trade flow, counts and premium; the aggressor where none is given."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,7 @@ def apply_trade(i: int, row: int, batch: Batch, columns: Columns, count: NDArray
     if ticks == c.NO_PRICE or not size > np.float32(0):
         count[c.ROWS_MALFORMED] += 1
         return
-    price = np.float32(ticks) * f32[c.TICK, i]
-    premium = price * size * f32[c.MULTIPLIER, i] / f32[c.PRICE_PER, i]
+    premium = premium_of(i, ticks, size, columns)
     if batch.flags[row] & NOT_LIT:
         count_one(i, c.BLOCK_PREMIUM, premium, t, columns)
         return
@@ -40,6 +39,15 @@ def apply_trade(i: int, row: int, batch: Batch, columns: Columns, count: NDArray
     f32[c.PREMIUM, i] += premium
     if side != 0:
         add_flow(i, side, size, t, columns)
+
+
+def premium_of(i: int, ticks: int, size: float, columns: Columns) -> float:
+    """Native premium of a print; USD where the size counts USD (inverse perpetuals, futures)."""
+    units = size * columns.f32[c.MULTIPLIER, i]
+    if columns.u8[c.IS_INVERSE, i] and columns.u8[c.IS_OPTION, i] == 0:
+        return units
+    price = np.float32(ticks) * columns.f32[c.TICK, i]
+    return price * units / columns.f32[c.PRICE_PER, i]
 
 
 def inferred_side(i: int, ticks: int, ex_ns: int, columns: Columns) -> int:

@@ -19,7 +19,8 @@ _TOP: Final = ("bid_size", "ask_size")
 _PRICES: Final = ("bid", "ask")
 _DEPTH: Final = ("slot", "books", *_TOP)
 _MEAN: Final = ("regular_weight", "update_ns")  # What every time-weighted mean is read with.
-_USD: Final = ("is_inverse", "index")
+_USD: Final = ("is_inverse", "is_option", "index")
+_UNITS: Final = ("multiplier", "is_inverse", "is_option", "bid", "ask", "tick")
 _OFI: Final = ("ofi_buy", "ofi_sell", "ofi_ns")
 _OFI_MEAN: Final = (*_OFI, "depth_sum", *_MEAN, *_TOP)
 _TRADED: Final = ("trade_buy", "trade_sell")
@@ -55,7 +56,7 @@ METRICS: Final = (
     _metric("spread_rel", "1", _POSITIVE, "unsigned", (*_PRICES, "tick"), "spread over mid"),
     _metric("spread_vol", "vol points", _POSITIVE, "unsigned",
             (*_PRICES, "tick", "vega", "price_per", *_USD), "spread over vega"),
-    _metric("depth_underlying", "underlying", _POSITIVE, "unsigned", (*_DEPTH, "multiplier"),
+    _metric("depth_underlying", "underlying", _POSITIVE, "unsigned", (*_DEPTH, *_UNITS),
             "all sizes of the used book, both sides"),
     _metric("quote_age_s", "s", "0 to 36000", "unsigned", ("change_ns",),
             "time since a price or size of the used book changed"),
@@ -66,12 +67,12 @@ METRICS: Final = (
     *_per_half_life("ofi", "mean depths", _ANY, _OFI_MEAN,
                     "order-flow imbalance of the touch over its mean depth"),
     *_per_half_life("tfi", "1", _SHARE, _TRADED, "bought minus sold over traded size"),
-    *_per_half_life("flow", "underlying", _ANY, (*_TRADED, "trade_ns", "multiplier"),
+    *_per_half_life("flow", "underlying", _ANY, (*_TRADED, "trade_ns", *_UNITS),
                     "bought minus sold size"),
     _metric("trades", "1", _NOT_NEGATIVE, "unsigned", ("trades", "count_ns"),
             "decayed count of prints, half-life 300 s"),
     _metric("contracts", "underlying", _NOT_NEGATIVE, "unsigned",
-            ("contracts", "count_ns", "multiplier"), "decayed traded size, half-life 300 s"),
+            ("contracts", "count_ns", *_UNITS), "decayed traded size, half-life 300 s"),
     _metric("premium_usd", "USD", _NOT_NEGATIVE, "unsigned", ("premium", "count_ns", *_USD),
             "decayed traded premium, half-life 300 s"),
     _metric("updates", "1", _NOT_NEGATIVE, "unsigned", ("updates", "count_ns"),
@@ -88,13 +89,13 @@ METRICS: Final = (
     _held("index", "USD", _POSITIVE, "the venue's index"),
     _held("open_interest", "native", _NOT_NEGATIVE, "open interest"),
     _metric("ofi_30s_usd_vega", "USD per vol point", _ANY, "vega-even",
-            (*_OFI, "multiplier", "vega"), "order-flow imbalance, half-life 30 s, times vega"),
+            (*_OFI, *_UNITS, "vega"), "order-flow imbalance, half-life 30 s, times vega"),
     _metric("ofi_30s_usd_delta", "USD", _ANY, "vega-even",
-            (*_OFI, "multiplier", "delta", "forward_e6"),
+            (*_OFI, *_UNITS, "delta", "forward_e6"),
             "order-flow imbalance, half-life 30 s, times delta x forward: the sign is the "
             "underlying's already"),
     _metric("ofi_30s_usd_premium", "USD", _ANY, "delta-odd",
-            (*_OFI, "multiplier", *_PRICES, "tick", "price_per", *_USD),
+            (*_OFI, *_UNITS, "price_per", "index"),
             "order-flow imbalance, half-life 30 s, times mid"),
     _metric("pressure", "z", _ANY, "delta-odd", ("pressure",),
             "mean 60 s z of obi, depth_obi and ofi_30s at the last observation"),

@@ -3,7 +3,6 @@
 import numpy as np
 
 
-
 def float_bits(x: float) -> int:
     """Reinterpret a float32 as the int32 of the same bits.
 

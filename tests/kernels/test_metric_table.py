@@ -36,7 +36,7 @@ def market() -> State:
     col.i32[c.MID2_OBSERVED, rows] = 1_990
     col.i32[c.SLOT, rows] = [-1, 0, -1, 1, -1, 2, -1, 3]
     col.u8[c.HAS_STATE, rows] = 1
-    col.u8[c.IS_OPTION, rows] = 1
+    col.u8[c.IS_OPTION, rows] = [1, 1, 1, 0, 1, 1, 1, 1]  # Row 3: an inverse perpetual.
     col.u8[c.IS_INVERSE, rows] = [0, 0, 1, 1, 0, 0, 1, 1]
     col.validity[rows] = 0
     steps = np.arange(LEVELS)

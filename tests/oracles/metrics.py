@@ -335,8 +335,10 @@ class OracleListing:
         if math.isnan(row.price) or not row.size > 0:
             return
         ticks = self.ticks(row.price)
-        units = row.size * self.static["multiplier"] / self.static["price_per"]
-        premium = ticks * self.static["tick"] * units
+        units = row.size * self.static["multiplier"]
+        premium = ticks * self.static["tick"] * units / self.static["price_per"]
+        if self.counts_usd:
+            premium = units
         if row.flags & (BLOCK | COMBO_LEG | RFQ):
             self.counts["block_premium"].add(t, premium)
             return
@@ -424,14 +426,28 @@ class OracleListing:
     @property
     def usd_factor(self) -> float:
         """USD per unit of quoted price, for cash values."""
-        return self.tick_values.get("index", NAN) if self.static["inverse"] else 1.0
+        coin = self.static["inverse"] and self.static["is_option"]
+        return self.tick_values.get("index", NAN) if coin else 1.0
+
+    @property
+    def counts_usd(self) -> bool:
+        """Inverse perpetuals and futures: a unit of size is some USD, not some coins."""
+        return bool(self.static["inverse"] and not self.static["is_option"])
+
+    @property
+    def units(self) -> float:
+        """Underlying per unit of native size."""
+        multiplier = float(self.static["multiplier"])
+        if not self.counts_usd:
+            return multiplier
+        return multiplier / (self.state.mid * self.static["tick"]) if self.state.two_sided else NAN
 
     def metrics(self, now_ns: int) -> dict[str, float]:
         """Every metric of SCORING.md section 2; NaN where it says so."""
         out = self._regular_metrics(now_ns)
         if not self.regular(now_ns):
             out = dict.fromkeys(out, NAN)
-        multiplier = self.static["multiplier"]
+        multiplier = self.units
         for name in ("trades", "updates", "reductions"):
             out[name] = self.counts[name].read(now_ns)
         out["contracts"] = self.counts["contracts"].read(now_ns) * multiplier
@@ -458,7 +474,7 @@ class OracleListing:
         state = self.state
         if not state.regular:
             state = State(((1, 1.0),), ((2, 1.0),), 0, now_ns)
-        tick, multiplier = self.static["tick"], self.static["multiplier"]
+        tick, multiplier = self.static["tick"], self.units
         usd = self.usd_factor
         (bid, qb), (ask, qa) = state.bids[0], state.asks[0]
         spread, mid = (ask - bid) * tick, state.mid * tick
