@@ -27,7 +27,7 @@ class RecordType(IntEnum):
     TIMER = 5  # name = "silence" or "first_data"; payload = channel or empty for the connection
     SUBSCRIPTION = 6  # name = "subscribe", "unsubscribe", "accepted", "missing"; payload = JSON
     # list of channels
-    CONFLATION = 7  # JSON
+    # 7 is free: nothing is conflated (docs/decisions/0006-lossless-inbox.md).
     CONFIG = 8  # JSON
     TICK = 9  # name = "tick" or "scan"; payload = JSON {"grid_ns", "batch_hash", "merged"}
     CLOCK_STEP = 10  # JSON {"step_ns"}

@@ -1,4 +1,4 @@
-"""Stage 1 and 2 of 8: what one venue file must offer.
+"""Stages 1 and 2 of 8: what one venue file must offer.
 
 A venue is a module of pure functions and constants in feeds/venues; it opens nothing and keeps
 no clock. feeds/session.py moves its bytes, feeds/handler.py turns its records into rows.

@@ -141,6 +141,10 @@ class Checkpoint:
             raise ValueError(f"renamed: {lost} names were taken twice, expected 0")
         return replace(self, memory=replace(self.memory, place=place))
 
+    def annotated(self, notes: Mapping[str, str]) -> "Checkpoint":
+        """Copy with other notes."""
+        return replace(self, notes=dict(notes))
+
     def write(self, path: Path) -> None:
         """Replace the file as a whole; equal checkpoints give equal bytes.
 
@@ -170,7 +174,7 @@ class Checkpoint:
         _replace(path, packed.getvalue())
 
 
-def capture(scanner: Scanner, notes: Mapping[str, str] | None = None) -> Checkpoint:
+def capture(scanner: Scanner) -> Checkpoint:
     """Copy what a scanner has learned, between ticks; nothing of it is borrowed.
 
     Baselines of an earlier checkpoint whose listings have not come yet are handed on, for a week
@@ -188,7 +192,6 @@ def capture(scanner: Scanner, notes: Mapping[str, str] | None = None) -> Checkpo
         folded=(common.fold_ns != c.NEVER).astype(np.uint8),
         prior=_priors(memory, common.prior),
         memory=memory,
-        notes=dict(notes or {}),
     )
 
 
@@ -198,7 +201,7 @@ def save(scanner: Scanner, path: Path, notes: Mapping[str, str] | None = None) -
     Raises:
         CheckpointError: the file cannot be written.
     """
-    capture(scanner, notes).write(path)
+    capture(scanner).annotated(notes or {}).write(path)
 
 
 def load(path: Path) -> Checkpoint:

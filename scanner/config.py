@@ -2,8 +2,7 @@
 
 Every limit has a name, a unit, a bound, a default and a reason. A value comes from, strongest
 first: an override (a command line option), the environment (`SCANNER_ENGINE__TICK_MS=50`), the
-TOML file, the default. Secrets never stand in the tree: settings ending in `_file` say where one
-lies, and `read_secret` fetches it where it is needed.
+TOML file, the default. No setting is a secret: what is read of the venues is public.
 """
 
 import json
@@ -30,7 +29,6 @@ from scanner.errors import ConfigError
 
 LISTING_BLOCK: Final = 128  # device columns are padded to whole blocks of rows
 LISTINGS_MAX: Final = (1 << 21) - LISTING_BLOCK  # a listing id has 21 bits in the ranking key
-SECRET_BYTES_MAX: Final = 65_536  # the largest key in use is a 4 KiB PEM; more is a wrong path
 # A local setting says where a run lives and not what it computes. It stays out of the hash, so
 # that a replay on another machine, device or folder gives the same alert bytes.
 LOCAL: Final = Field(json_schema_extra={"local": True})
@@ -93,7 +91,7 @@ class EngineSettings(Section):
 
 
 class ScoringSettings(Section):
-    """Baselines, smoothing and thresholds (docs/SEMANTICS.md has the formulas)."""
+    """Baselines, smoothing and thresholds (docs/SCORING.md has the formulas)."""
 
     p_on: Annotated[float, Field(gt=0, lt=1)] = 1e-4
     """An episode opens at this p in 2 of 3 observations."""
@@ -160,18 +158,6 @@ class VenueSettings(Section):
     """Mark prices of the whole chain, where there are any."""
     index: bool = True
     """Index prices: premiums and crosses need them."""
-    client_id_file: Annotated[Path | None, LOCAL] = None
-    """File holding the API key's id."""
-    client_secret_file: Annotated[Path | None, LOCAL] = None
-    """File holding the API key's secret."""
-
-    @check(mode="after")
-    def _credentials_are_a_pair(self) -> "VenueSettings":
-        if (self.client_id_file is None) != (self.client_secret_file is None):
-            raise ValueError(
-                "client_id_file and client_secret_file were given one without the other"
-            )
-        return self
 
 
 class LimitSettings(Section):
@@ -197,8 +183,6 @@ class LimitSettings(Section):
     """Largest REST body, MB; a larger one fails the call."""
     resync_inflight_max: Annotated[int, _within(1, 10_000)] = 64
     """Snapshots asked for at once per venue; others wait."""
-    resync_attempts_max: Annotated[int, _within(1, 1_000)] = 8
-    """Tries for one listing; then its book stays invalid."""
     resync_backoff_s: Annotated[float, Field(gt=0, le=600)] = 1
     """Mean wait before the second try, s; doubles each time."""
     resync_backoff_max_s: Annotated[float, Field(gt=0, le=3_600)] = 60
@@ -232,55 +216,26 @@ class LimitSettings(Section):
 class RecordSettings(Section):
     """The raw recording (journal)."""
 
-    enabled: bool = False
-    """Record while running; `scanner record` always does."""
-    folder: Path = Path("recordings")
-    """Folder that gets one folder per run."""
     segment_mb: Annotated[int, _within(1, 16_384)] = 256
     """A segment is closed at this size, MB: what a power cut may cost."""
     compact: bool = True
-    """Turn closed segments into Parquet."""
+    """Turn the segments of a run that has ended into one Parquet file."""
 
 
 class CheckpointSettings(Section):
     """Baselines carried from one run to the next."""
 
     start: Annotated[str, Field(min_length=1)] = "cold"
-    """"cold", "embedded" (the one in the recording), or the path of a checkpoint."""
+    """"cold", or the path of a checkpoint."""
     save_file: Path | None = None
-    """Where to keep the newest; none without it."""
-    save_every_s: Annotated[float, _within(1, 86_400)] = 300
-    """Time between checkpoints, s: what a crash forgets."""
+    """Where a run that ends leaves its checkpoint; none without it."""
 
 
 class ViewSettings(Section):
-    """The page, its streams, and the table in the terminal."""
+    """The table in the terminal."""
 
-    enabled: bool = True
-    """False opens no port."""
-    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
-    """Address to listen on."""
-    port: Annotated[int, _within(0, 65_535)] = 8_080
-    """Port; 0 lets the system choose."""
-    token_file: Path | None = None
-    """File holding the token; needed where host is not loopback."""
-    origins: Annotated[Names, Field(max_length=64)] = ()
-    """Further origins that may connect."""
-    refresh_ms: Annotated[int, _within(50, 10_000)] = 250
-    """Redraw of the terminal table, ms: faster is unread."""
     rows: Annotated[int, _within(1, 1_000)] = 20
-    """Rows of the terminal table."""
-    clients_max: Annotated[int, _within(1, 10_000)] = 32
-    """Streams at once; more are refused with 503."""
-    client_queue: Annotated[int, _within(1, 65_536)] = 256
-    """Messages waiting per client; full: it is cut off."""
-
-    @check(mode="after")
-    def _public_needs_token(self) -> "ViewSettings":
-        loopback = self.host in {"127.0.0.1", "::1", "localhost"}
-        if self.enabled and not loopback and self.token_file is None:
-            raise ValueError(f"host was {self.host}, expected a loopback address or a token_file")
-        return self
+    """Ranked rows shown."""
 
 
 class ScanConfig(Section):
@@ -348,7 +303,6 @@ def _validated(sources: Sources, found: Iterable[str]) -> ScanConfig:
         known = known_keys()
         problems += [describe(p, known, sources) for p in error.errors(include_url=False)]
         raise ConfigError(tuple(problems)) from None
-    problems += _missing_files(config, sources)
     if problems:
         raise ConfigError(tuple(problems))
     return config
@@ -375,7 +329,7 @@ def effective(config: Section, *, identity_only: bool = False) -> dict[str, Any]
 def config_hash(config: ScanConfig) -> str:
     """128-bit BLAKE2b, hex, of the settings that can change an alert.
 
-    Device, threads, addresses, folders and the whereabouts of secrets are not among them.
+    Device, threads, addresses and the places of files are not among them.
     """
     text = json.dumps(
         effective(config, identity_only=True),
@@ -390,25 +344,6 @@ def config_hash(config: ScanConfig) -> str:
 def json_schema() -> dict[str, Any]:
     """JSON Schema of the TOML file, with unit, reason and bounds of every setting."""
     return ScanConfig.model_json_schema()
-
-
-def read_secret(path: Path) -> str:
-    """Text of a secret file, without surrounding blanks.
-
-    Raises:
-        ConfigError: the file cannot be read, is empty, too large for a secret, or not UTF-8.
-    """
-    try:
-        with path.open("rb") as file:
-            text = file.read(SECRET_BYTES_MAX + 1)
-    except OSError as error:
-        raise ConfigError((f"{path}: {error.strerror}, expected a file with a secret",)) from error
-    secret = text.decode("utf-8", "replace").strip()
-    if len(text) > SECRET_BYTES_MAX or not secret or "\ufffd" in secret:
-        raise ConfigError(
-            (f"{path}: held {len(text)} bytes, expected 1 to {SECRET_BYTES_MAX} of UTF-8 text",)
-        )
-    return secret
 
 
 def _is_local(field: Any) -> bool:
@@ -439,17 +374,4 @@ def _unknown_venues(merged: Mapping[str, Any], sources: Sources) -> list[str]:
         f"{sources.name(('venues', name))} is not a known venue{nearest(name, known)}"
         for name in names
         if name not in known
-    ]
-
-
-def _missing_files(config: ScanConfig, sources: Sources) -> list[str]:
-    secrets: dict[tuple[str, ...], Path | None] = {("view", "token_file"): config.view.token_file}
-    for name, venue in config.venues.items():
-        if venue.enabled:
-            secrets["venues", name, "client_id_file"] = venue.client_id_file
-            secrets["venues", name, "client_secret_file"] = venue.client_secret_file
-    return [
-        f"{sources.name(keys)} was {path}, expected a readable file"
-        for keys, path in secrets.items()
-        if path is not None and not path.is_file()
     ]

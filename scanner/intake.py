@@ -33,7 +33,6 @@ def channel_options(settings: VenueSettings) -> ChannelOptions:
         marks=settings.marks,
         index=settings.index,
         book_depth=settings.book_depth,
-        authenticated=settings.client_id_file is not None,
     )
 
 

@@ -49,7 +49,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m feeds.emulator", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=0, help="0 chooses a free one")
-    parser.add_argument("--seed", type=int, default=7, help="decides everything but the universe")
+    parser.add_argument(
+        "--seed", type=int, default=7, help="decides everything but the universe and habits"
+    )
     parser.add_argument("--listings", type=int, default=1_000, help="about how many options")
     parser.add_argument("--start-ns", type=int, default=0, help="simulated start; 0 is now")
     parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds a second")

@@ -4,6 +4,7 @@ Orders arrive by a self-exciting (Hawkes) process of each listing and sign: tota
 of 25, 4, 0.5, 0.05 an hour by activity class and 3,000 for perpetuals, times a lognormal factor
 (deviation 1.0) between listings, so most contracts trade less than once an hour. A trade raises
 the rate of its own sign (branching 0.65) and of the other (0.05), fading with a half-life of 3 s.
+The factors are habits (market.py), all else is of the seed.
 Sizes are lognormal (deviation 1.2, median a quarter of the class's median level). An order takes
 up to three levels, best first; the rest is cancelled. Each trade moves the listing's volatility
 pressure by a twentieth of its class's half-spread (makers.py) in the direction of the trade.
@@ -70,13 +71,14 @@ class Flow:
         makers: Makers,
         rng: np.random.Generator,
         dt_s: float,
+        habits: np.random.Generator,
     ) -> None:
         """Draw rates; the excitation starts at its mean."""
         self._books, self._makers, self._rng, self._dt_s = books, makers, rng, dt_s
         self._lot_size = universe.lot_size
         count = len(universe.listings)
         group = makers.group
-        factor = np.exp(_RATE_DEVIATION * rng.standard_normal(count) - 0.5 * _RATE_DEVIATION**2)
+        factor = np.exp(_RATE_DEVIATION * habits.standard_normal(count) - 0.5 * _RATE_DEVIATION**2)
         factor[group == PERP_CLASS] = 1.0
         # A hidden spare has a rate too; its orders find no book until it is listed.
         has_book = universe.kind != ListingKind.INDEX

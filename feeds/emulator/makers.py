@@ -15,6 +15,9 @@ traded against. Awake, it places a ladder around its fair value, rounded outward
 1 percent of options have no maker. Where fair value minus half-spread is below one tick there is
 no bid; other one-sided options are chosen among the two quiet classes until 14 percent of options
 show one side only.
+
+What stays with a listing for good (half-spread, median lots, number of levels, which sides it
+shows) is drawn from the generator of the habits, all else from that of the seed.
 """
 
 from typing import Final
@@ -56,11 +59,17 @@ class Makers:
     """
 
     def __init__(
-        self, universe: Universe, prices: Prices, books: Books, rng: np.random.Generator
+        self,
+        universe: Universe,
+        prices: Prices,
+        books: Books,
+        rng: np.random.Generator,
+        habits: np.random.Generator,
     ) -> None:
         """Draw the makers' habits; `open_market` fills the books."""
         count = len(universe.listings)
         self._universe, self._prices, self._books, self._rng = universe, prices, books, rng
+        self._habits = habits
         is_perp = universe.kind == ListingKind.PERP
         self.group = np.where(is_perp, PERP_CLASS, universe.activity).astype(np.int64)
         self.iv_shift = np.zeros(count)
@@ -70,13 +79,13 @@ class Makers:
         self.open_side: Bools = np.ones((count, 2), bool)
         self.quoted: Bools = is_perp | (universe.kind == ListingKind.OPTION)
         self.quoted[universe.public :] = False
-        unmade = rng.random(count) < _UNMADE_SHARE
+        unmade = habits.random(count) < _UNMADE_SHARE
         self.open_side[unmade & ~is_perp] = False
         self._redraw_all: Bools = np.zeros(count, bool)
-        self._points = _POINTS[self.group] * np.exp(0.25 * rng.standard_normal(count))
-        habit = np.exp(0.4 * rng.standard_normal(count))
-        self.median_lots = _MEDIAN_LOTS[self.group] * habit
-        fewer = rng.integers(0, 1 + _LEVELS[self.group] // 3, count)
+        self._points = _POINTS[self.group] * np.exp(0.25 * habits.standard_normal(count))
+        factor = np.exp(0.4 * habits.standard_normal(count))
+        self.median_lots = _MEDIAN_LOTS[self.group] * factor
+        fewer = habits.integers(0, 1 + _LEVELS[self.group] // 3, count)
         self._levels = np.where(is_perp, LEVELS, np.maximum(1, _LEVELS[self.group] - fewer))
         self._spacing = np.ones(count, np.int64)
         self._lean = _LEAN_DEVIATION * rng.standard_normal(count)
@@ -198,8 +207,8 @@ class Makers:
         one_sided = int((there[:, BID] != there[:, ASK]).sum())
         wanted = round(ONE_SIDED_SHARE * len(option)) - one_sided
         both = option[there.all(axis=1) & (self._universe.activity[option] >= 2)]
-        chosen = self._rng.permutation(both)[: max(0, wanted)]
-        side = self._rng.choice([BID, ASK], size=len(chosen), p=[0.7, 0.3])
+        chosen = self._habits.permutation(both)[: max(0, wanted)]
+        side = self._habits.choice([BID, ASK], size=len(chosen), p=[0.7, 0.3])
         self.open_side[chosen, side] = False
         self._redraw_all[chosen] = True
         self.wake(np.sort(chosen), now_ns)

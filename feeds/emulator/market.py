@@ -3,8 +3,12 @@
 `Market.step` moves prices, lets orders trade against the standing books and the makers requote
 behind them, and says what changed. It asks no clock and opens nothing: the server (deribit.py) and
 the rows path (rows.py) drive the same market, so equal seeds and start times give equal markets on
-both. Every random number comes from generators seeded with (seed, purpose); a client cannot
-change the market, only planted events and lifecycle calls can.
+both. Every random number comes from generators seeded with (seed, purpose) or, for the habits of a
+listing's makers and traders, with (habits, purpose); a client cannot change the market, only
+planted events and lifecycle calls can.
+
+Habits are the same for every seed unless asked for, as the universe is: a listing is then as wide,
+deep and busy under one seed as under another, and baselines learned under one hold under another.
 """
 
 from collections.abc import Sequence
@@ -27,6 +31,7 @@ from feeds.events import TICKER, ListingState, TickerRows
 
 STEP_NS: Final = 100_000_000
 STEP_S: Final = STEP_NS * 1e-9
+HABITS: Final = 1
 # Seconds between the tickers of one listing are these, by activity class and for perpetuals.
 _TICKER_STEPS: Final = np.array([10, 10, 20, 40, 10])
 _TICKER_CYCLE: Final = 40
@@ -58,7 +63,12 @@ class Market:
     """One simulated venue: universe, prices, books, makers, flow and planted events."""
 
     def __init__(
-        self, seed: int, start_ns: int, options: int = 1_000, plants: Sequence[Plant] = ()
+        self,
+        seed: int,
+        start_ns: int,
+        options: int = 1_000,
+        plants: Sequence[Plant] = (),
+        habits: int = HABITS,
     ) -> None:
         """Open the market at start_ns, cut to a whole step.
 
@@ -69,10 +79,11 @@ class Market:
         self.index = 0
         self.universe: Universe = build_universe(self.now_ns, options)
         streams = [np.random.default_rng([seed, purpose]) for purpose in range(3)]
+        kept = [np.random.default_rng([habits, purpose]) for purpose in (3, 4)]
         self.prices = Prices(self.universe, streams[0], STEP_S)
         self.books = Books(self.universe)
-        self.makers = Makers(self.universe, self.prices, self.books, streams[1])
-        self.flow = Flow(self.universe, self.books, self.makers, streams[2], STEP_S)
+        self.makers = Makers(self.universe, self.prices, self.books, streams[1], kept[0])
+        self.flow = Flow(self.universe, self.books, self.makers, streams[2], STEP_S, kept[1])
         self.planter = Planter(self.universe, self.books, self.makers, self.flow)
         self.state: NDArray[np.int8] = np.full(
             len(self.universe.listings), ListingState.LIVE, np.int8

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from feeds.contract import E9, Listing
 from feeds.emulator.books import ASK, BID, LEVELS, Block, Ids
 from feeds.emulator.flow import Trade
-from feeds.emulator.market import STEP_NS, Market, Step
+from feeds.emulator.market import HABITS, STEP_NS, Market, Step
 from feeds.emulator.planted import Plant, Truth
 from feeds.events import EVENT, TICKER, EventRows, Flag, Kind, ListingState, TickerRows
 
@@ -228,17 +228,19 @@ def simulate_rows(
     plants: Sequence[Plant] = (),
     period_ns: int = E9,
     quote_activity: frozenset[int] = frozenset(),
+    habits: int = HABITS,
 ) -> RowSimulation:
     """Prepare a simulated run of `seconds`, quiet unless events are planted.
 
     Args:
-        seed: decides everything but the universe.
+        seed: decides everything but the universe and the habits.
         start_ns: ns UTC, cut to a whole period; expiries are relative to it.
         seconds: simulated length.
         listings: about how many options.
         plants: events to plant; their times are absolute.
         period_ns: grid period; a multiple of 100 ms.
         quote_activity: activity classes (0 to 3) of options that give best quotes without depth.
+        habits: decides how wide, deep and busy each listing is (market.py).
 
     Raises:
         ValueError: the period is no positive multiple of 100 ms.
@@ -246,7 +248,7 @@ def simulate_rows(
     """
     if period_ns <= 0 or period_ns % STEP_NS:
         raise ValueError(f"period_ns was {period_ns}, expected a positive multiple of {STEP_NS}")
-    market = Market(seed, start_ns - start_ns % period_ns, listings, plants)
+    market = Market(seed, start_ns - start_ns % period_ns, listings, plants, habits)
     return RowSimulation(market, seconds, period_ns, quote_activity)
 
 

@@ -1,4 +1,4 @@
-"""Stages 1 to 8 of 8: `scanner demo`: local venue servers, scanned through the real feed handlers."""
+"""Stages 1 to 8 of 8: `scanner demo`: local venue servers, scanned by the real feed handlers."""
 
 import asyncio
 import sys
@@ -13,7 +13,7 @@ from feeds.emulator.universe import build_universe
 from scanner.checkpoint import Checkpoint
 from scanner.checkpoint import load as load_checkpoint
 from scanner.commands.arguments import write_json, write_line
-from scanner.commands.live import Shown, live_run, prepare, stop_on_signals
+from scanner.commands.live import Shown, compact_recording, live_run, prepare, stop_on_signals
 from scanner.config import ScanConfig, load
 from scanner.run import LiveRun
 from scanner.telemetry import set_up_logging
@@ -50,7 +50,9 @@ def demo(
             settings = load(None, base | urls)
             checkpoint = _checkpoint(emulator.start_ns, listings_count)
             show = _Demo(settings, emulator, seconds, as_json=as_json)
-            return asyncio.run(show.run(pipeline, checkpoint, record_to))
+            live, code = asyncio.run(show.run(pipeline, checkpoint, record_to))
+        compact_recording(settings, live.journal, record_to)
+    return code
 
 
 def _checkpoint(start_ns: int, listings_count: int) -> Checkpoint | None:
@@ -85,7 +87,8 @@ class _Demo:
 
     async def run(
         self, pipeline: Any, checkpoint: Checkpoint | None, record_to: Path | None
-    ) -> int:
+    ) -> tuple[LiveRun, int]:
+        """The run, which has ended, and the exit code."""
         view = None if self._as_json else LiveView(rows=self._settings.view.rows)
         shown = Shown(view)
         live = live_run(
@@ -97,7 +100,7 @@ class _Demo:
         else:
             with view:
                 truth = await self._scan(live, shown)
-        return self._report(live, shown, truth)
+        return live, self._report(live, shown, truth)
 
     async def _scan(self, live: LiveRun, shown: Shown) -> list[dict[str, Any]]:
         """Run, plant events after the first scored scan, and stop when the time is over."""
@@ -142,9 +145,11 @@ class _Demo:
             )
             write_line(f"  planted {row['event']:<11} {row['target']:<24} {found}")
         counts = live.summary()
+        alerts = sum(counts["alerts"].values())
         write_line(
-            f"  {counts['events']:,} events, {counts['scans']} scans of {counts['listings']:,} listings, "
-            f"{sum(counts['alerts'].values())} alerts (simulated market, seed of the emulator's process)"
+            f"  {counts['events']:,} events, {counts['scans']} scans of "
+            f"{counts['listings']:,} listings, {alerts} alerts "
+            "(simulated market, seed of the emulator's process)"
         )
         write_line("")
         write_line("next: scanner replay RECORDING    your own history (docs/SEMANTICS.md, tables)")

@@ -5,6 +5,9 @@ import signal
 import sys
 from pathlib import Path
 
+from feeds.errors import JournalError
+from feeds.record import Journal
+from feeds.segments import compact
 from scanner.alert import Alert, encode
 from scanner.checkpoint import Checkpoint
 from scanner.commands.progress import warm_up
@@ -73,7 +76,10 @@ def live_run(
     checkpoint: Checkpoint | None = None,
 ) -> LiveRun:  # fmt: skip
     """A run that shows itself and, where it records, keeps its alerts beside the log."""
-    sinks = [] if record_to is None else [jsonl.open_sink(str(record_to / ALERTS_NAME))]
+    sinks = []
+    if record_to is not None:
+        waiting_max = config.limits.sink_queue_alerts
+        sinks.append(jsonl.open_sink(str(record_to / ALERTS_NAME), waiting_max))
     hooks = LiveHooks(on_scan=shown.on_scan, sinks=sinks)
     return LiveRun(
         config, record_to=record_to, checkpoint=checkpoint, hooks=hooks, pipeline=pipeline
@@ -85,3 +91,29 @@ def stop_on_signals(run: LiveRun) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, run.stop)
+
+
+def compact_recording(config: ScanConfig, journal: Journal, folder: Path | None) -> None:
+    """Turn the recording of a run that has ended into one file, where the configuration says so.
+
+    A journal that broke keeps its segments, because the disk that failed it is no place for a
+    second copy. A failure here is told and is none of the run: the segments can be replayed too.
+
+    Args:
+        config: settings of the run.
+        journal: its log, closed.
+        folder: of the recording; None where the run recorded nothing.
+    """
+    if folder is None or not config.record.compact:
+        return
+    if journal.broken is not None:
+        _say(f"{folder}: not compacted, since its recording broke: {journal.broken}")
+        return
+    try:
+        _say(f"{folder}: compacted into {compact(folder).name}")
+    except JournalError as error:
+        _say(f"not compacted, the segments are kept: {error}")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from scanner.commands.arguments import write_json, write_line
-from scanner.commands.live import stop_on_signals
+from scanner.commands.live import compact_recording, stop_on_signals
 from scanner.commands.tables_of import write_tables
 from scanner.config import ScanConfig, load
 from scanner.run import LiveRun, SystemClock
@@ -36,6 +36,7 @@ def record(
         write_json({"summary": summary})
     else:
         write_line(", ".join(f"{name} {value}" for name, value in summary.items()))
+    compact_recording(settings, live.journal, folder)
     return 0 if not live.journal.lost else 1
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from feeds.contract import Contract, Listing, ListingKind, tick_at
 from feeds.errors import FrameError, SessionError
 from feeds.events import DecodeOut
-from feeds.venue import ChannelOptions, Limits
+from feeds.venue import ChannelOptions, Limits, Unsubscriber
 from feeds.venues import deribit
 from tests.conftest import shared
 
@@ -317,6 +317,68 @@ def test_resync_without_books_asks_for_quotes_or_nothing():
     quotes = deribit.resync(OPTION, ChannelOptions(book="none", quotes=True), 1)
     assert quotes[0].channels == (f"quote.{OPTION}",)
     assert deribit.resync(OPTION, ChannelOptions(book="none"), 1) == ()
+
+
+def test_the_venue_can_give_channels_back():
+    assert isinstance(deribit, Unsubscriber)
+
+
+def test_channels_are_given_back_in_order_in_as_many_requests_as_it_takes():
+    channels = (f"book.{OPTION}.100ms", f"quote.{OPTION}", f"ticker.{OPTION}.100ms")
+    limits = Limits(2, 4000, 3.0, 10, 50, 2, 2**22, 30.0, 70.0)
+    first, second = deribit.unsubscribe(channels, limits, 1_000_041)
+    assert (first.request_id, first.channels) == (1_000_041, channels[:2])
+    assert (second.request_id, second.channels) == (1_000_042, channels[2:])
+    assert json.loads(first.text) == {
+        "jsonrpc": "2.0",
+        "id": 1_000_041,
+        "method": "public/unsubscribe",
+        "params": {"channels": list(channels[:2])},
+    }
+    assert json.loads(second.text)["params"] == {"channels": [channels[2]]}
+
+
+def test_no_channels_need_no_request_to_give_them_back():
+    assert deribit.unsubscribe((), ROOMY, 5) == ()
+
+
+@given(
+    names=st.lists(st.text("ABC-0123456789_", min_size=1, max_size=40), max_size=60),
+    per_request=st.integers(1, 30),
+    request_bytes=st.integers(160, 2000),
+)
+def test_giving_back_holds_every_channel_once_and_breaks_no_limit(
+    names, per_request, request_bytes
+):
+    channels = [f"book.{name}.100ms" for name in names]
+    limits = Limits(per_request, request_bytes, 3.0, 10, 50, 2, 2**22, 30.0, 70.0)
+    requests = deribit.unsubscribe(channels, limits, 10**9)
+    assert [channel for request in requests for channel in request.channels] == channels
+    assert [r.request_id for r in requests] == list(range(10**9, 10**9 + len(requests)))
+    for request in requests:
+        assert 0 < len(request.channels) <= per_request
+        assert len(request.text.encode()) <= request_bytes
+
+
+def fits(call, *arguments):
+    try:
+        call(*arguments)
+    except SessionError:
+        return False
+    return True
+
+
+def test_what_may_be_asked_for_may_be_given_back():
+    # The word for giving back is two bytes longer than the one for asking.
+    chosen = ChannelOptions(tickers=False, trades=False, marks=False, index=False)
+    channels = (f"book.{OPTION}.100ms",)
+    asked, given_back = [], []
+    for request_bytes in range(100, 140):
+        limits = Limits(1, request_bytes, 3.0, 10, 50, 9, 2**22, 30.0, 70.0)
+        asked.append(fits(deribit.subscriptions, [option(OPTION)], chosen, limits))
+        given_back.append(fits(deribit.unsubscribe, channels, limits, 5))
+    assert asked == given_back
+    assert (asked[0], asked[-1]) == (False, True)
 
 
 # ---- session frames ---------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from feeds.venues.deribit.plan import (
     resync,
     subscriptions,
     symbol_of_channel,
+    unsubscribe,
 )
 from feeds.venues.deribit.universe import (
     NAME,
@@ -39,4 +40,5 @@ __all__ = [
     "resync",
     "subscriptions",
     "symbol_of_channel",
+    "unsubscribe",
 ]

@@ -44,6 +44,9 @@ RAW_INTERVAL: Final = "raw"  # for logged-in connections only (error 13778)
 _OF_ONE: Final = frozenset({"book", "quote", "ticker", "incremental_ticker", "deribit_price_index"})
 NOTICE_MAX_CHARS: Final = 512
 
+_SUBSCRIBE: Final = "public/subscribe"
+_UNSUBSCRIBE: Final = "public/unsubscribe"
+
 
 def subscriptions(
     listings: Sequence[Listing], options: ChannelOptions, limits: Limits
@@ -62,7 +65,7 @@ def subscriptions(
     for connection, begin in enumerate(range(0, len(channels), limits.channels_per_connection)):
         share = channels[begin : begin + limits.channels_per_connection]
         requests = tuple(
-            _request("public/subscribe", FIRST_REQUEST_ID + number, part)
+            _request(_SUBSCRIBE, FIRST_REQUEST_ID + number, part)
             for number, part in enumerate(_parts(share, limits))
         )
         plans.append(ConnectionPlan(connection, requests))
@@ -84,8 +87,22 @@ def resync(symbol: str, options: ChannelOptions, request_id: int) -> tuple[Reque
     if not channels:
         return ()
     return (
-        _request("public/unsubscribe", request_id, channels),
-        _request("public/subscribe", request_id + 1, channels),
+        _request(_UNSUBSCRIBE, request_id, channels),
+        _request(_SUBSCRIBE, request_id + 1, channels),
+    )
+
+
+def unsubscribe(channels: Sequence[str], limits: Limits, request_id: int) -> tuple[Request, ...]:
+    """Give channels back, in their order, cut into requests within the limits.
+
+    The requests are numbered upwards from `request_id`; no channels need no request.
+
+    Raises:
+        SessionError: one channel alone is longer than a request may be.
+    """
+    return tuple(
+        _request(_UNSUBSCRIBE, request_id + number, part)
+        for number, part in enumerate(_parts(channels, limits))
     )
 
 
@@ -181,8 +198,9 @@ def _interval(options: ChannelOptions) -> str:
 
 def _parts(channels: Iterable[str], limits: Limits) -> Iterator[tuple[str, ...]]:
     """Cut channels into requests by count and by bytes of text."""
-    # The longest id a connection can come to has as many digits as channels need requests.
-    empty = len(_request("public/subscribe", 10**9, ()).text)
+    # With the longer method and an id longer than any in use: what can be asked for can be given
+    # back as well.
+    empty = len(_request(_UNSUBSCRIBE, 10**9, ()).text)
     part: list[str] = []
     size = empty
     for channel in channels:
