@@ -75,6 +75,9 @@ def demo(
     record: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Keep the raw recording here.")
     ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="F.svg", help="Write the fullest page as SVG.")
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Scan local venue servers: no network, no keys."""
@@ -86,6 +89,7 @@ def demo(
         listings_count=listings_count,
         device=device,
         record_to=record,
+        picture=picture,
         as_json=as_json,
     )
 

@@ -17,21 +17,27 @@ from scanner.commands.live import Shown, compact_recording, live_run, prepare, s
 from scanner.config import ScanConfig, load
 from scanner.run import LiveRun
 from scanner.telemetry import set_up_logging
-from scanner.view import LiveView
+from scanner.view import LiveView, export_svg
 
 UNDERLYINGS: Final = ("BTC", "ETH", "SOL")
 CHECKPOINT_FILE: Final = "demo_checkpoint.npz"
 CHECKPOINT_LISTINGS: Final = 1_000  # The checkpoint knows this universe; another starts cold.
 CONNECT_TIMEOUT_S: Final = 60.0
+NEXT: Final = (
+    "next: .venv/bin/scanner replay RECORDING      your own history (docs/SEMANTICS.md, tables)",
+    "      .venv/bin/scanner run                   the live venues of scanner check-config",
+    "      .venv/bin/scanner demo --record FOLDER  keep a demonstration, replay it byte for byte",
+)
 
 
 def demo(
     seconds: float | None, *, seed: int, listings_count: int, device: str | None,
-    record_to: Path | None, as_json: bool,
+    record_to: Path | None, picture: Path | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Scan a simulated market for `seconds` after the first scored scan; None runs until Ctrl-C.
 
     Events are planted 20 to 40 s after the first scored scan; the end says which were found.
+    `picture` takes the page with the most open alerts as an SVG file.
     """
     set_up_logging("warning")
     _say("simulated market: local servers that speak Deribit's protocol; no network, no keys")
@@ -49,9 +55,11 @@ def demo(
             }
             settings = load(None, base | urls)
             checkpoint = _checkpoint(emulator.start_ns, listings_count)
-            show = _Demo(settings, emulator, seconds, as_json=as_json)
+            show = _Demo(settings, emulator, seconds, seed, as_json=as_json)
             live, code = asyncio.run(show.run(pipeline, checkpoint, record_to))
         compact_recording(settings, live.journal, record_to)
+        if picture is not None and show.shown.fullest is not None:
+            export_svg(show.shown.fullest, picture, "scanner demo (simulated market)")
     return code
 
 
@@ -77,20 +85,22 @@ class _Demo:
     """One demonstration: run, plant, compare."""
 
     def __init__(
-        self, settings: ScanConfig, emulator: EmulatorProcess, seconds: float | None, *,
-        as_json: bool,
+        self, settings: ScanConfig, emulator: EmulatorProcess, seconds: float | None, seed: int,
+        *, as_json: bool,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._emulator = emulator
         self._seconds = seconds
+        self._seed = seed
         self._as_json = as_json
+        self._view = None if as_json else LiveView(rows=settings.view.rows)
+        self.shown = Shown(self._view)
 
     async def run(
         self, pipeline: Any, checkpoint: Checkpoint | None, record_to: Path | None
     ) -> tuple[LiveRun, int]:
         """The run, which has ended, and the exit code."""
-        view = None if self._as_json else LiveView(rows=self._settings.view.rows)
-        shown = Shown(view)
+        view, shown = self._view, self.shown
         live = live_run(
             self._settings, shown, pipeline=pipeline, record_to=record_to, checkpoint=checkpoint
         )
@@ -138,25 +148,16 @@ class _Demo:
             return 1
         write_line("")
         for row in rows:
-            found = (
-                f"found after {row['after_s']:.0f} s by the {row['list']} list"
-                if row["found"]
-                else "not found"
-            )
-            write_line(f"  planted {row['event']:<11} {row['target']:<24} {found}")
+            write_line(f"  planted {row['event']:<11} {row['target']:<22} {_verdict(row)}")
         counts = live.summary()
         alerts = sum(counts["alerts"].values())
         write_line(
             f"  {counts['events']:,} events, {counts['scans']} scans of "
-            f"{counts['listings']:,} listings, {alerts} alerts "
-            "(simulated market, seed of the emulator's process)"
+            f"{counts['listings']:,} listings, {alerts} alerts; simulated market, seed {self._seed}"
         )
         write_line("")
-        write_line("next: scanner replay RECORDING    your own history (docs/SEMANTICS.md, tables)")
-        write_line("      scanner run                 the live venues of scanner check-config")
-        write_line(
-            "      scanner demo --record F     keep a demonstration, replay it byte for byte"
-        )
+        for line in NEXT:
+            write_line(line)
         return 0
 
 
@@ -177,4 +178,13 @@ def _judged(event: Mapping[str, Any], shown: Shown) -> dict[str, Any]:
         "after_s": (first.ts_ns - start_ns) * 1e-9 if first else None,
         "list": first.list if first else None,
         "scope": first.scope if first else None,
+        "best_rank": shown.best_rank(symbols, start_ns, end_ns),
     }
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    rank = row["best_rank"]
+    ranked = f"ranked {rank} at best" if rank else "never ranked"
+    if row["found"]:
+        return f"alert after {row['after_s']:.0f} s by the {row['list']} list, {ranked}"
+    return f"no alert, {ranked}"

@@ -63,6 +63,6 @@ class FeatureFile:
     @staticmethod
     def _column(field: Any, frames: Sequence[dict[str, Any]]) -> Any:
         parts = [frame[field.name] for frame in frames]
-        whole = np.ma.concatenate(parts)
+        whole = np.ma.concatenate(parts)  # type: ignore[no-untyped-call]
         mask = np.ma.getmaskarray(whole)
         return pa.array(np.ma.getdata(whole), type=field.type, mask=mask if mask.any() else None)

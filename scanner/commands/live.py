@@ -3,6 +3,8 @@
 import asyncio
 import signal
 import sys
+from collections import deque
+from collections.abc import Collection
 from pathlib import Path
 
 from feeds.errors import JournalError
@@ -13,12 +15,15 @@ from scanner.checkpoint import Checkpoint
 from scanner.commands.progress import warm_up
 from scanner.config import ScanConfig
 from scanner.pipeline import Pipeline
+from scanner.result import ScanResult
 from scanner.run import LiveHooks, LiveRun
 from scanner.sinks import jsonl
 from scanner.view import LiveView
 from scanner.view_model import ViewModel, view_model
 
 ALERTS_NAME = "alerts.jsonl"
+ALERTS_KEPT = 10_000  # Opened alerts kept for the closing words; older ones go.
+RANKS_KEPT = 600  # Ten minutes of scans.
 
 
 def picture_of(run: LiveRun) -> ViewModel:
@@ -37,14 +42,18 @@ class Shown:
     Attributes:
         scored_ns: grid time of the first scan with a ranked row, 0 before it.
         last: the last picture, None before the first scan or with JSON.
-        alerts: every message of the run, for the commands that want them.
+        fullest: the picture with the most open alerts, for a screenshot.
+        alerts: every alert that opened.
+        ranks: the last scans' (grid time, venue:symbol -> best place in a list, from 1).
     """
 
     def __init__(self, view: LiveView | None) -> None:
         self._view = view
         self.scored_ns = 0
         self.last: ViewModel | None = None
-        self.alerts: list[Alert] = []
+        self.fullest: ViewModel | None = None
+        self.alerts: deque[Alert] = deque(maxlen=ALERTS_KEPT)
+        self.ranks: deque[tuple[int, dict[str, int]]] = deque(maxlen=RANKS_KEPT)
         self.scored = asyncio.Event()
 
     def on_scan(self, run: LiveRun, alerts: list[Alert]) -> None:
@@ -55,13 +64,43 @@ class Shown:
             self.scored_ns = result.now_ns
             self.scored.set()
         self.alerts.extend(alert for alert in alerts if alert.state == "open")
+        self.ranks.append((result.now_ns, _ranks(run, result)))
         if self._view is not None:
             self.last = picture_of(run)
             self._view.show(self.last)
+            if self.fullest is None or _open_count(self.last) > _open_count(self.fullest):
+                self.fullest = self.last
             return
         for alert in alerts:
             sys.stdout.write(encode(alert).decode() + "\n")
         sys.stdout.flush()
+
+    def best_rank(self, keys: Collection[str], start_ns: int, end_ns: int) -> int | None:
+        """Best place that any of the listings had in a scan of a stretch; None for none."""
+        places = [
+            ranks[key]
+            for now_ns, ranks in self.ranks
+            if start_ns <= now_ns <= end_ns
+            for key in keys
+            if key in ranks
+        ]
+        return min(places, default=None)
+
+
+def _ranks(run: LiveRun, result: ScanResult) -> dict[str, int]:
+    """venue:symbol -> its best place in the ranked lists, from 1."""
+    places: dict[str, int] = {}
+    for ids in result.top.values():
+        for place, listing_id in enumerate(ids.tolist(), start=1):
+            listing = run.pipeline.listing_of(listing_id)
+            if listing is not None:
+                key = f"{listing.venue}:{listing.symbol}"
+                places[key] = min(place, places.get(key, place))
+    return places
+
+
+def _open_count(model: ViewModel) -> int:
+    return sum(alert.open for alert in model.alerts)
 
 
 def prepare(config: ScanConfig) -> Pipeline:
