@@ -1,0 +1,223 @@
+"""`make bench`: baselines, printed with machine, versions and the memory roof of the run.
+
+    .venv/bin/python benchmarks/run.py [decode scan replay goog cold]
+
+Raw results go to benchmarks/results/bench.json, and docs/PERFORMANCE.md is written from them.
+"""
+
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import frames, peers, report  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results" / "bench.json"
+BATCH = 256
+ROUNDS = 15
+START_NS = 1_767_787_200_000_000_000
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what this runs; the memory roof is a copy of 256 MB arrays, best of 5."""
+    source = np.zeros(1 << 25)
+    target = np.empty_like(source)
+    best = float("inf")
+    for _ in range(5):
+        began = time.perf_counter()
+        np.copyto(target, source)
+        best = min(best, time.perf_counter() - began)
+    cpu = next(
+        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+         if line.startswith("model name")), platform.processor(),
+    )  # fmt: skip
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2),
+        "copy_gb_per_s": round(2 * source.nbytes / best / 1e9, 1),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("numpy", "numba", "msgspec", "pyarrow")},
+    }
+
+
+def decode() -> list[dict[str, Any]]:
+    """Processor time of a frame to event rows, beside msgspec typed decode to float64 columns."""
+    from feeds.events import DecodeOut
+    from feeds.venues import deribit
+
+    rng = random.Random(1)
+    names = frames.symbols(200)
+    rows = {name: i for i, name in enumerate(names)}
+    kinds: dict[str, tuple[list[bytes], Callable[..., Any]]] = {
+        "book change": (frames.book_changes(rng, names, 4096), peers.book_columns),
+        "ticker": (frames.tickers(rng, names, 4096), peers.ticker_columns),
+        "trades": (frames.trades(rng, names, 4096), peers.trade_columns),
+    }
+    found = []
+    for kind, (messages, peer) in kinds.items():
+        batches = [messages[i : i + BATCH] for i in range(0, len(messages), BATCH)]
+        times = [START_NS] * BATCH
+
+        def ours(batch: list[bytes], rx_ns: list[int] = times) -> None:
+            deribit.decode(batch, rx_ns, rows, DecodeOut())
+
+        def theirs(batch: list[bytes], peer: Callable[..., Any] = peer) -> None:
+            peer(batch, rows)
+
+        out = DecodeOut()
+        deribit.decode(messages, [START_NS] * len(messages), rows, out)
+        assert out.error_count == 0, out.errors[:1]
+        rounds = [(_cpu(ours, batches), _cpu(theirs, batches)) for _ in range(ROUNDS)]
+        mine, other = (statistics.median(r[k] for r in rounds) / len(messages) for k in (0, 1))
+        ratio = statistics.median(a / b for a, b in rounds)
+        found.append({
+            "kind": kind, "bytes": round(statistics.mean(map(len, messages))),
+            "us": mine * 1e6, "messages_per_s": 1 / mine, "peer_us": other * 1e6, "ratio": ratio,
+        })  # fmt: skip
+    return found
+
+
+def _cpu(work: Callable[[list[bytes]], None], batches: list[list[bytes]]) -> float:
+    began = time.process_time()
+    for batch in batches:
+        work(batch)
+    return time.process_time() - began
+
+
+def scan() -> list[dict[str, Any]]:
+    """Ticks and scans of the simulated market at one scan a second, and scans of every listing."""
+    from feeds.emulator.rows import simulate_rows
+    from kernels import columns as c
+    from scanner.engine import Scanner
+
+    found = []
+    for listings, seconds in ((1_000, 90), (10_000, 45)):
+        simulation = simulate_rows(5, START_NS, seconds, listings)
+        scanner = Scanner()
+        scanner.warm_up()
+        scanner.add(simulation.listings)
+        ticks, scans, row_counts, fresh, now_ns = [], [], [], [], START_NS
+        for now_ns, rows, tickers in simulation:
+            scanner.apply(rows, tickers)
+            t0 = time.perf_counter()
+            scanner.tick(now_ns)
+            t1 = time.perf_counter()
+            result = scanner.scan(now_ns)
+            ticks.append(t1 - t0)
+            scans.append(time.perf_counter() - t1)
+            row_counts.append(len(rows))
+            fresh.append(len(result.fresh))
+        full = []
+        for k in range(1, 31):
+            scanner.state.columns.u8[c.FRESH, : scanner.universe.row_count] = 1
+            began = time.perf_counter()
+            scanner.scan(now_ns + k * 1_000_000_000)
+            full.append(time.perf_counter() - began)
+        found.append({
+            "listings": scanner.universe.row_count, "fresh": statistics.median(fresh[5:]),
+            "rows": statistics.median(row_counts[5:]), "threads": scanner.device.threads,
+            **_quantiles("tick", ticks[5:]), **_quantiles("scan", scans[5:]),
+            **_quantiles("full", full),
+        })  # fmt: skip
+    return found
+
+
+def _quantiles(name: str, seconds: list[float]) -> dict[str, float]:
+    p50, p99 = np.percentile(seconds, [50, 99]) * 1e3
+    return {f"{name}_ms_p50": float(p50), f"{name}_ms_p99": float(p99)}
+
+
+def replay() -> dict[str, Any]:
+    """A recorded minute of the demonstration, wire frames to alerts."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "recording"
+        demo = [sys.executable, "-m", "scanner", "demo", "--seconds", "30", "--json",
+                "--record", str(folder)]  # fmt: skip
+        subprocess.run(demo, check=True, capture_output=True, cwd=ROOT)
+        lines, seconds = _timed_replay(folder)
+    summary = json.loads(lines[-1])["summary"]
+    messages = summary["feed"]["frames"]
+    return {"frames": messages, "scans": summary["scans"], "alerts": len(lines) - 1,
+            "seconds": seconds, "messages_per_s": messages / seconds}  # fmt: skip
+
+
+def _timed_replay(source: Path) -> tuple[list[bytes], float]:
+    """Output lines of a replay and the seconds it took after warm-up, as it says itself."""
+    command = [sys.executable, "-m", "scanner", "replay", str(source), "--json"]
+    done = subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    seconds = float(done.stderr.decode().rsplit(" in ", 1)[1].split(" s")[0])
+    return done.stdout.splitlines(), seconds
+
+
+def goog() -> dict[str, Any] | None:
+    """The real GOOG chain of 2015-12-24, where the data lies beside the repository."""
+    shared = Path(os.environ.get("SCANNER_SHARED", ROOT.parent / "shared"))
+    source = shared / "data" / "tables" / "goog_20151224"
+    if not source.exists():
+        return None
+    lines, seconds = _timed_replay(source)
+    return {"seconds": seconds, **json.loads(lines[-1])["summary"]}
+
+
+def cold() -> dict[str, float]:
+    """A fresh process from start to its first scan of 1,000 listings, with and without a cache."""
+    script = (
+        "import time; t = time.perf_counter()\n"
+        "from feeds.emulator.rows import simulate_rows\n"
+        "from scanner import Scanner\n"
+        f"s = simulate_rows(5, {START_NS}, 1, 1000)\n"
+        "u = time.perf_counter(); x = Scanner(); x.add(s.listings)\n"
+        "for now, rows, tickers in s:\n    x.apply(rows, tickers); x.scan(now)\n"
+        "print(time.perf_counter() - u)\n"
+    )
+    found = {}
+    with tempfile.TemporaryDirectory() as cache:
+        for name in ("nothing_s", "warm_cache_s"):
+            began = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-c", script], check=True, capture_output=True, cwd=ROOT,
+                env=os.environ | {"SCANNER_KERNEL_CACHE": cache},
+            )  # fmt: skip
+            found[name] = time.perf_counter() - began
+    return found
+
+
+QUESTIONS: dict[str, Callable[[], Any]] = {
+    "decode": decode, "scan": scan, "replay": replay, "goog": goog, "cold": cold,
+}  # fmt: skip
+
+
+def main() -> None:
+    """Ask the questions named on the command line, all of them without names."""
+    wanted = sys.argv[1:] or list(QUESTIONS)
+    results: dict[str, Any] = {"machine": machine()}
+    print(json.dumps(results["machine"]))
+    for name in wanted:
+        print(f"{name} ...", flush=True)
+        results[name] = QUESTIONS[name]()
+        print(json.dumps(results[name], indent=1))
+    if len(wanted) == len(QUESTIONS):
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(results, indent=1))
+        report.write(results, ROOT / "docs" / "PERFORMANCE.md")
+
+
+if __name__ == "__main__":
+    main()
