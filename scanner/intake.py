@@ -5,6 +5,7 @@ one venue; it is called at the same places of the log in both cases, so listings
 """
 
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
@@ -53,8 +54,19 @@ class Intake:
         errors: the last bad frames, for the log.
     """
 
-    def __init__(self, config: ScanConfig, pipeline: Pipeline) -> None:
-        """Make one handler per enabled venue."""
+    def __init__(
+        self,
+        config: ScanConfig,
+        pipeline: Pipeline,
+        retire: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Make one handler per enabled venue.
+
+        Args:
+            config: settings.
+            pipeline: takes the rows.
+            retire: told (listing id, rx_ns) of what has ended; the pipeline's own by default.
+        """
         self._pipeline = pipeline
         self._records_max = config.limits.inbox_records
         self._bytes_max = config.limits.inbox_mb * MEGABYTE
@@ -65,7 +77,7 @@ class Intake:
                 VENUES[name],
                 channel_options(settings),
                 pipeline.universe.add,
-                pipeline.retire,
+                retire or pipeline.retire,
                 underlyings=settings.underlyings,
                 trade_memory=config.limits.trade_keys,
             )

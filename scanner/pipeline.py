@@ -67,10 +67,13 @@ class Pipeline:
         last_scan: the last result, None before the first; borrowed until the next step.
     """
 
-    def __init__(self, config: ScanConfig, device: str | None = None) -> None:
-        """Allocate for the configured capacity; raises DeviceError where there is no device."""
+    def __init__(self, config: ScanConfig, *, bars: bool = False) -> None:
+        """Allocate for the configured capacity; raises DeviceError where there is no device.
+
+        bars: also keep plain order-flow sums per bar (`scanner features`).
+        """
         self.config = config
-        self.scanner = Scanner(config, device=device)
+        self.scanner = Scanner(config, bars=bars)
         self.universe = self.scanner.universe
         self.book = AlertBook(alert_rules(config), self.listing_of, self.underlying_name)
         self.counts = PipelineCounts()

@@ -8,16 +8,19 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from feeds.replay import SourceKind, journal_kind
+from feeds.events import EventRows, TickerRows
+from feeds.replay import SourceKind, journal_kind, read_journal
 from feeds.tables import read_tables
 from kernels import columns as c
 from kernels.cpu.features import METRIC_NAMES
 from scanner.commands.arguments import write_json, write_line
 from scanner.commands.progress import Progress
-from scanner.config import load
+from scanner.config import ScanConfig, from_effective, load
 from scanner.engine import Scanner
 from scanner.errors import InputError
-from scanner.pipeline import MS_NS, grid_after, take_tables
+from scanner.intake import Intake
+from scanner.pipeline import MS_NS, Pipeline, grid_after, take_tables
+from scanner.replay import recorded_config
 from scanner.tick import export_metrics
 from scanner.universe import NO_CONTRACT
 
@@ -40,7 +43,7 @@ def features(
     """Write one row per (grid time, listing with a state).
 
     Args:
-        source: table recording.
+        source: folder of a table recording or of a raw one.
         out: Parquet file, written under a temporary name and renamed.
         every_ns: grid period, a multiple of the tick.
         columns: names to write, in this order; None for all (COLUMNS).
@@ -64,13 +67,7 @@ def features(
         raise InputError(
             f"--columns: {unknown[0]!r} is unknown, expected some of {', '.join(COLUMNS)}"
         )
-    if journal_kind(source) is not SourceKind.TABLES:
-        raise InputError(
-            f"{source}: features reads table recordings, expected listings.parquet there"
-        )
-    recording = read_tables(source)
-    scanner = Scanner(settings, bars=True)
-    rows, tickers = take_tables(recording, scanner)
+    scanner, rows, tickers = _read(source, config, settings)
     wanted = _wanted(scanner, listings)
     scanner.apply(rows, tickers)
     times = (rows["rx_ns"], tickers["rx_ns"])
@@ -78,13 +75,36 @@ def features(
     last_ns = max((int(t[-1]) for t in times if len(t)), default=-1)
     grid = range(grid_after(first_ns, every_ns), grid_after(last_ns, every_ns) + 1, every_ns)
     written = _write(out, names, _frames(scanner, grid, wanted, names))
-    counts = {"grid_times": len(grid), "rows": written, "listings": len(recording.listings)}
+    counts = {"grid_times": len(grid), "rows": written, "listings": scanner.universe.row_count}
     if as_json:
         write_json({"summary": counts | scanner.row_counts()})
     else:
         write_line(f"{out}: " + ", ".join(f"{name} {value}" for name, value in counts.items()))
     sys.stdout.flush()
     return 0
+
+
+def _read(
+    source: Path, config: Path | None, settings: ScanConfig
+) -> tuple[Scanner, EventRows, TickerRows]:
+    """An engine that knows the recording's listings, and all its rows."""
+    kind = journal_kind(source)
+    if kind is SourceKind.TABLES:
+        scanner = Scanner(settings, bars=True)
+        return scanner, *take_tables(read_tables(source), scanner)
+    if kind is not SourceKind.JOURNAL:
+        raise InputError(f"{source}: features reads folders of recordings, expected no {kind}")
+    if config is None:
+        settings = from_effective(recorded_config(source), {})
+    pipeline = Pipeline(settings, bars=True)
+    # Listings that ended stay: their last states are rows of the file like any other.
+    intake = Intake(settings, pipeline, retire=lambda _listing_id, _rx_ns: None)
+    for record in read_journal(source):
+        intake.deliver(record)
+        if intake.full:
+            intake.drain()
+    intake.drain()
+    return pipeline.scanner, *pipeline.scanner.take_pending()
 
 
 def _wanted(scanner: Scanner, listings: tuple[str, ...] | None) -> NDArray[np.bool_]:

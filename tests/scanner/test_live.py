@@ -5,6 +5,8 @@ import contextlib
 import math
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from feeds.emulator.process import EmulatorProcess
@@ -180,3 +182,20 @@ def test_the_universe_of_the_recording_can_be_listed(recorded, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == live.pipeline.universe.row_count + 1
     assert '"contract": "BTC-' in lines[0]
+
+
+def test_features_of_the_recording_hold_the_state_of_the_run(recorded, tmp_path):
+    folder, live = recorded
+    out = tmp_path / "f.parquet"
+    assert main(["features", str(folder), "--out", str(out), "--every", "100ms"]) == 0
+    table = pq.read_table(out, columns=["ts_ns", "symbol", "bid", "ask", "obi"])
+    last = live.pipeline.last_scan
+    mine = {
+        one["symbol"]: one
+        for one in table.filter(pc.equal(table["ts_ns"], last.now_ns)).to_pylist()
+    }
+    assert len(mine) > 200
+    for symbol, row in live.pipeline.universe.symbols("deribit").items():
+        if symbol in mine:
+            expected = float(last.metrics["obi"][row])
+            assert mine[symbol]["obi"] == pytest.approx(expected, nan_ok=True)
