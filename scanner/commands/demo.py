@@ -64,11 +64,13 @@ def demo(
 
 
 def _checkpoint(start_ns: int, listings_count: int) -> Checkpoint | None:
-    """Baselines of two simulated quiet hours, under today's symbols of the simulated universe."""
+    """Baselines of a simulated quiet market, under today's symbols of the simulated universe."""
     if listings_count != CHECKPOINT_LISTINGS:
         _say(f"cold start: the embedded checkpoint is for {CHECKPOINT_LISTINGS} listings")
         return None
-    _say("baselines: two simulated quiet hours of another seed (scanner/demo_checkpoint.npz)")
+    _say(
+        "baselines: 2 h 20 min of simulated quiet market, other seeds (scanner/demo_checkpoint.npz)"
+    )
     checkpoint = load_checkpoint(Path(str(files("scanner") / CHECKPOINT_FILE)))
     names = {
         f"deribit:emulated:{index}": f"{listing.venue}:{listing.symbol}"
