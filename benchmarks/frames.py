@@ -49,7 +49,7 @@ def tickers(rng: random.Random, names: list[str], count: int) -> list[bytes]:
             "stats": {"volume_usd": 1234.5, "volume": 3.2, "price_change": None, "low": 0.01, "high": 0.02},
             "state": "open", "settlement_price": 0.01, "open_interest": round(rng.uniform(0, 900), 1),
             "min_price": 0.0001, "max_price": 0.05, "mark_price": round(rng.uniform(0.001, 0.2), 4),
-            "mark_iv": iv, "bid_iv": iv - 1, "ask_iv": iv + 1, "last_price": _price(rng),
+            "mark_iv": iv, "bid_iv": round(iv - 1, 2), "ask_iv": round(iv + 1, 2), "last_price": _price(rng),
             "interest_rate": 0.0, "instrument_name": name, "index_price": 88_000.25,
             "greeks": {"vega": 31.2, "theta": -12.5, "rho": 3.1, "gamma": 0.00001, "delta": 0.41},
             "estimated_delivery_price": 88_000.25, "best_bid_price": _price(rng), "best_bid_amount": 12.5,

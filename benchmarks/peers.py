@@ -1,4 +1,8 @@
-"""The peer of the decode question: msgspec typed decode to float64 columns, what a user would type."""
+"""The peer of the decode question: msgspec typed decode to float64 columns, as fast as it is known.
+
+Structs outside the garbage collector, numbers appended to one flat list, one array per batch: each
+was measured against its alternatives (objects in the collector, tuples in a list).
+"""
 
 from typing import Any
 
@@ -6,58 +10,57 @@ import msgspec
 import numpy as np
 
 
-class Book(msgspec.Struct):
+class Book(msgspec.Struct, gc=False):
     """A book change."""
 
-    timestamp: int
+    timestamp: float
     instrument_name: str
     bids: list[tuple[str, float, float]]
     asks: list[tuple[str, float, float]]
 
 
-class Greeks(msgspec.Struct):
+class Greeks(msgspec.Struct, gc=False):
     """Greeks of a ticker."""
 
-    delta: float
-    gamma: float
     vega: float
     theta: float
+    gamma: float
+    delta: float
 
 
-class Ticker(msgspec.Struct):
+class Ticker(msgspec.Struct, gc=False):
     """The fields of a ticker that a scanner needs."""
 
-    timestamp: int
-    instrument_name: str
+    timestamp: float
     open_interest: float
     mark_price: float
     mark_iv: float
     bid_iv: float
     ask_iv: float
-    underlying_price: float
+    instrument_name: str
     index_price: float
+    greeks: Greeks
     best_bid_price: float
     best_bid_amount: float
     best_ask_price: float
     best_ask_amount: float
-    greeks: Greeks
+    underlying_price: float
 
 
-class Trade(msgspec.Struct):
+class Trade(msgspec.Struct, gc=False):
     """One print."""
 
-    timestamp: int
-    instrument_name: str
+    timestamp: float
     price: float
-    amount: float
     iv: float
-    index_price: float
+    instrument_name: str
     direction: str
+    amount: float
 
 
 def _decoder(data: Any) -> Any:
-    params = msgspec.defstruct("Params", [("data", data)])
-    return msgspec.json.Decoder(msgspec.defstruct("Message", [("params", params)])).decode
+    params = msgspec.defstruct("Params", [("data", data)], gc=False)
+    return msgspec.json.Decoder(msgspec.defstruct("Message", [("params", params)], gc=False)).decode
 
 
 _BOOK, _TICKER, _TRADES = (_decoder(kind) for kind in (Book, Ticker, list[Trade]))
@@ -65,34 +68,39 @@ _BOOK, _TICKER, _TRADES = (_decoder(kind) for kind in (Book, Ticker, list[Trade]
 
 def book_columns(frames: list[bytes], rows: dict[str, int]) -> np.ndarray:
     """[level, (row, side, price, size, timestamp)]."""
-    out: list[tuple[float, ...]] = []
+    out: list[float] = []
+    put = out.extend
     for frame in frames:
         d = _BOOK(frame).params.data
         row, ts = rows[d.instrument_name], d.timestamp
-        out.extend([(row, 0.0, price, size, ts) for _, price, size in d.bids])
-        out.extend([(row, 1.0, price, size, ts) for _, price, size in d.asks])
-    return np.array(out)
+        for _, price, size in d.bids:
+            put((row, 0.0, price, size, ts))
+        for _, price, size in d.asks:
+            put((row, 1.0, price, size, ts))
+    return np.array(out, np.float64).reshape(-1, 5)
 
 
 def ticker_columns(frames: list[bytes], rows: dict[str, int]) -> np.ndarray:
     """[frame, 17 fields]."""
-    out = []
+    out: list[float] = []
+    put = out.extend
     for frame in frames:
         d = _TICKER(frame).params.data
         g = d.greeks
-        out.append((
+        put((
             rows[d.instrument_name], d.timestamp, d.open_interest, d.mark_price, d.best_bid_price,
             d.best_bid_amount, d.best_ask_price, d.best_ask_amount, d.mark_iv, d.bid_iv, d.ask_iv,
             d.underlying_price, d.index_price, g.delta, g.gamma, g.vega, g.theta,
         ))  # fmt: skip
-    return np.array(out)
+    return np.array(out, np.float64).reshape(-1, 17)
 
 
 def trade_columns(frames: list[bytes], rows: dict[str, int]) -> np.ndarray:
-    """[print, (row, price, amount, iv, index, timestamp, side)]."""
-    return np.array([
-        (rows[d.instrument_name], d.price, d.amount, d.iv, d.index_price, d.timestamp,
-         1.0 if d.direction == "buy" else -1.0)
-        for frame in frames
-        for d in _TRADES(frame).params.data
-    ])  # fmt: skip
+    """[print, (row, price, amount, iv, timestamp, side)]."""
+    out: list[float] = []
+    put = out.extend
+    for frame in frames:
+        for d in _TRADES(frame).params.data:
+            side = 1.0 if d.direction == "buy" else -1.0
+            put((rows[d.instrument_name], d.price, d.amount, d.iv, d.timestamp, side))
+    return np.array(out, np.float64).reshape(-1, 6)
