@@ -14,6 +14,7 @@ from scanner.state import State
 REASONS = ("rows_rejected", "rows_unknown_listing", "rows_off_grid", "rows_bad_size")
 TICK_TOLERANCE = 0.01  # Of a tick: a price farther off its grid is no price of this listing.
 TICKS_MAX = 2**31 - 2
+_RAW = np.dtype((np.void, EVENT.itemsize))
 _NEGOTIATED = np.uint16(Flag.BLOCK | Flag.COMBO_LEG | Flag.RFQ)
 
 
@@ -41,8 +42,9 @@ def build_batch(
         keep[open_rows] = False
         batch, _ = build_batch(rows[keep], row_count, state, device, counts)
         return batch, rows[np.sort(open_rows)]
-    rows = rows[order]
-    for row in np.unique(rows["listing_id"][_is_book(rows["kind"])]):
+    # Moved as raw bytes: numpy copies a structured array field by field, in ten times the time.
+    rows = rows.view(_RAW)[order].view(EVENT)
+    for row in _without_book(rows, state):
         state.slot_for(int(row))
     ticks, kind = _ticks_and_kinds(rows, state, counts)
     return Batch(
@@ -88,6 +90,14 @@ def _open_tail(
 def _is_book(kind: NDArray[np.uint8]) -> NDArray[np.bool_]:
     book: NDArray[np.bool_] = (kind == Kind.BOOK_SNAPSHOT) | (kind == Kind.BOOK_DELTA)
     return book
+
+
+def _without_book(rows: EventRows, state: State) -> NDArray[np.uint32]:
+    """Listings with book rows that have no book yet, ascending; hardly ever any."""
+    ids = rows["listing_id"]
+    homeless = _is_book(rows["kind"]) & (state.columns.i32[c.SLOT][ids] == c.NO_SLOT)
+    found: NDArray[np.uint32] = np.unique(ids[homeless])
+    return found
 
 
 def _ticks_and_kinds(
