@@ -46,6 +46,14 @@ class Batch(NamedTuple):
     start: NDArray[np.int64]  # [segment + 1]
 
 
+class PerThread(NamedTuple):
+    """What each thread of the apply shape keeps for itself, first axis the thread."""
+
+    counters: NDArray[np.int64]  # [thread, counter] of kernels.columns.COUNTER_NAMES, added to
+    old_price: NDArray[np.int32]  # [thread, side, level] used book before an update
+    old_size: NDArray[np.float32]  # [thread, side, level]
+
+
 class Scores(NamedTuple):
     """Scoring state and held outputs, last axis the listing."""
 

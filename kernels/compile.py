@@ -63,6 +63,10 @@ def _build(function: Callable[..., Any], *, parallel: bool) -> Callable[..., Any
     flags: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
     if parallel:
         flags["parallel"] = True
+    else:
+        # Who calls holds every array, so nobody else counts references to them: the counts took
+        # most of a scan, and threads fought over them (docs/decisions/0008-no-reference-counts.md).
+        flags["_nrt"] = False
     return numba.njit(**flags)(_rebound(function))  # type: ignore[no-any-return]
 
 

@@ -152,7 +152,7 @@ class Scanner:
         """Compile or load every kernel by running them all on nothing."""
         scratch = State(1, 1, self.device.threads, bars=bool(len(self.state.bar)))
         batch, _ = build_batch(empty_rows(), 0, scratch, self.device, Counter())
-        self.device.apply(batch, scratch.columns, scratch.books, scratch.bar, scratch.counters)
+        self.device.apply(batch, scratch.columns, scratch.books, scratch.bar, scratch.per_thread)
         scan(1, 0, scratch, self.device)
         export_metrics(1, 0, scratch, self.device)
 
@@ -165,7 +165,9 @@ class Scanner:
 
     def row_counts(self) -> dict[str, int]:
         """Counters of rows, by name: applied, refused by reason, inferred sides."""
-        kernel = dict(zip(c.COUNTER_NAMES, self.state.counters.sum(axis=0).tolist(), strict=True))
+        kernel = dict(
+            zip(c.COUNTER_NAMES, self.state.per_thread.counters.sum(axis=0).tolist(), strict=True)
+        )
         return kernel | dict(self.counts)
 
 

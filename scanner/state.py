@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from feeds.contract import ListingKind
 from kernels import columns as c
-from kernels.arrays import Books, Columns, Common, Marks, Scores, padded
+from kernels.arrays import Books, Columns, Common, Marks, PerThread, Scores, padded
 from kernels.errors import CapacityError
 from scanner.universe import RowState, Universe
 
@@ -80,6 +80,16 @@ def empty_books(slots: int) -> Books:
         np.zeros(shape, np.float32),
         np.zeros((slots, 2), np.int32),
         np.zeros((slots, 2), np.uint8),
+    )
+
+
+def empty_per_thread(threads: int) -> PerThread:
+    """Counters at zero, and room for one used book a thread."""
+    shape = (threads, 2, c.LEVELS_USED)
+    return PerThread(
+        np.zeros((threads, len(c.COUNTER_NAMES)), np.int64),
+        np.full(shape, c.NO_PRICE, np.int32),
+        np.zeros(shape, np.float32),
     )
 
 
@@ -229,7 +239,7 @@ class State:
         bar: float64[listing, level] sums of event OFI since the bar began; no rows if not wanted.
         bar_had_state: which rows had a state when the bar began.
         tick_f64: exact tick of every row, for turning prices into ticks.
-        counters: int64[thread, counter] of the apply shape.
+        per_thread: counters and working memory of the apply shape.
         memory: baselines that new listings start from, None after a cold start.
         last_scan_ns: grid time of the last scan, 0 before the first.
         scan_count: scans so far.
@@ -248,7 +258,7 @@ class State:
         self.bar = np.zeros((size if bars else 0, c.LEVELS_USED))
         self.bar_had_state = np.zeros(size, np.bool_)
         self.tick_f64 = np.full(size, np.nan)
-        self.counters = np.zeros((max(threads, 1), len(c.COUNTER_NAMES)), np.int64)
+        self.per_thread = empty_per_thread(max(threads, 1))
         self.seen = np.zeros(size, np.int64)
         self.memory: Memory | None = None
         self.last_scan_ns = 0

@@ -43,7 +43,7 @@ def apply_tickers(tickers: TickerRows, row_count: int, state: State) -> None:
 def apply_batch(batch: Batch, state: State, device: CpuDevice) -> None:
     """Bring books, flow and decayed sums to the end of the batch."""
     if len(batch.listing):
-        device.apply(batch, state.columns, state.books, state.bar, state.counters)
+        device.apply(batch, state.columns, state.books, state.bar, state.per_thread)
 
 
 def scan(

@@ -315,6 +315,20 @@ def test_no_task_is_left_for_later(path):
     assert mark.findall(path.read_text()) == []
 
 
+@pytest.mark.parametrize("path", files("kernels/cpu", "kernels/laws"), ids=name_of)
+def test_kernel_makes_and_returns_no_array(path):
+    # They are compiled without reference counts (docs/decisions/0008-no-reference-counts.md).
+    kinds = re.compile(r"NDArray|Columns|Books|Batch|Scores|Common|Marks|PerThread")
+    makers = re.compile(
+        r"empty|zeros|ones|full|arange|array|copy|astype|concatenate|where|sort|unique|cumsum"
+    )
+    for function in functions(tree(path)):
+        assert not kinds.search(ast.unparse(function.returns or ast.Constant(None)))
+        called = [node.func for node in ast.walk(function) if isinstance(node, ast.Call)]
+        names = [ast.unparse(name).split(".")[-1] for name in called]
+        assert [name for name in names if makers.match(name)] == []
+
+
 # Laws.
 
 

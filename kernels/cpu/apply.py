@@ -11,7 +11,7 @@ from numba import get_thread_id, prange
 from numpy.typing import NDArray
 
 from kernels import columns as c
-from kernels.arrays import Batch, Books, Columns
+from kernels.arrays import Batch, Books, Columns, PerThread
 from kernels.cpu.trades import apply_trade, count_one
 from kernels.laws.book import event_ofi
 from kernels.laws.decay import decay, seconds, time_weighted
@@ -29,27 +29,26 @@ LIVE, HALTED, EXPIRED = 1, 2, 3
 
 def apply(
     batch: Batch, columns: Columns, books: Books, bar: NDArray[np.float64],
-    counters: NDArray[np.int64],
+    per_thread: PerThread,
 ) -> None:  # fmt: skip
     """Apply one batch.
 
     bar: float64[listing or 0, level], sums of event OFI since the bar began; 0 rows = not wanted.
-    counters: int64[thread, counter], added to.
     """
     for s in prange(batch.listing.size):
-        count = counters[get_thread_id()]
+        thread = get_thread_id()
         apply_listing(
-            batch.listing[s], batch.start[s], batch.start[s + 1], batch, columns, books, bar, count
-        )
+            batch.listing[s], batch.start[s], batch.start[s + 1], batch, columns, books, bar,
+            per_thread.counters[thread], per_thread.old_price[thread], per_thread.old_size[thread],
+        )  # fmt: skip
 
 
 def apply_listing(
     i: int, start: int, stop: int, batch: Batch, columns: Columns, books: Books,
-    bar: NDArray[np.float64], count: NDArray[np.int64],
+    bar: NDArray[np.float64], count: NDArray[np.int64], old_price: NDArray[np.int32],
+    old_size: NDArray[np.float32],
 ) -> None:  # fmt: skip
     """Walk one listing's rows update by update; the last row of a segment closes an update."""
-    old_price = np.empty((2, c.LEVELS_USED), np.int32)
-    old_size = np.empty((2, c.LEVELS_USED), np.float32)
     k = start
     while k < stop:
         kind = batch.kind[k]
