@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -61,7 +62,10 @@ def decode() -> list[dict[str, Any]]:
     """Processor time of a frame to event rows, beside msgspec typed decode to float64 columns."""
     from feeds.events import DecodeOut
     from feeds.venues import deribit
+    from feeds.venues.deribit import fast
+    from feeds.venues.deribit.columns import Batch
 
+    deribit.warm_up()
     rng = random.Random(1)
     names = frames.symbols(200)
     rows = {name: i for i, name in enumerate(names)}
@@ -78,18 +82,27 @@ def decode() -> list[dict[str, Any]]:
         def ours(batch: list[bytes], rx_ns: list[int] = times) -> None:
             deribit.decode(batch, rx_ns, rows, DecodeOut())
 
+        def alone(batch: list[bytes], rx_ns: list[int] = times) -> None:
+            with mock.patch.object(fast, "FRAMES_MIN", BATCH + 1):
+                deribit.decode(batch, rx_ns, rows, DecodeOut())
+
         def theirs(batch: list[bytes], peer: Callable[..., Any] = peer) -> None:
             peer(batch, rows)
 
         out = DecodeOut()
         deribit.decode(messages, [START_NS] * len(messages), rows, out)
         assert out.error_count == 0, out.errors[:1]
-        rounds = [(_cpu(ours, batches), _cpu(theirs, batches)) for _ in range(ROUNDS)]
-        mine, other = (statistics.median(r[k] for r in rounds) / len(messages) for k in (0, 1))
-        ratio = statistics.median(a / b for a, b in rounds)
+        works = (ours, theirs, alone)
+        rounds = [[_cpu(work, batches) for work in works] for _ in range(ROUNDS)]
+        mine, other, plain = (
+            statistics.median(r) / len(messages) for r in zip(*rounds, strict=True)
+        )
+        ratio = statistics.median(r[0] / r[1] for r in rounds)
+        left = fast.take(Batch(messages, [START_NS] * len(messages), rows))
         found.append({
             "kind": kind, "bytes": round(statistics.mean(map(len, messages))),
             "us": mine * 1e6, "messages_per_s": 1 / mine, "peer_us": other * 1e6, "ratio": ratio,
+            "scanned": 1 - len(left) / len(messages), "without_scanner_us": plain * 1e6,
         })  # fmt: skip
     return found
 
@@ -188,14 +201,16 @@ def cold() -> dict[str, float]:
         "print(time.perf_counter() - u)\n"
     )
     found = {}
+    scripts = {"": script, "venues_": "from feeds.venues import warm_up; warm_up()"}
     with tempfile.TemporaryDirectory() as cache:
-        for name in ("nothing_s", "warm_cache_s"):
-            began = time.perf_counter()
-            subprocess.run(
-                [sys.executable, "-c", script], check=True, capture_output=True, cwd=ROOT,
-                env=os.environ | {"SCANNER_KERNEL_CACHE": cache},
-            )  # fmt: skip
-            found[name] = time.perf_counter() - began
+        for name, text in scripts.items():
+            for when in ("nothing_s", "warm_cache_s"):
+                began = time.perf_counter()
+                subprocess.run(
+                    [sys.executable, "-c", text], check=True, capture_output=True, cwd=ROOT,
+                    env=os.environ | {"SCANNER_KERNEL_CACHE": cache},
+                )  # fmt: skip
+                found[name + when] = time.perf_counter() - began
     return found
 
 

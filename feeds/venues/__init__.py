@@ -4,3 +4,8 @@ from feeds.venue import Venue
 from feeds.venues import deribit
 
 VENUES: dict[str, Venue] = {"deribit": deribit}
+
+
+def warm_up() -> None:
+    """Compile or load what venues compile, so that no frame waits for a compiler."""
+    deribit.warm_up()

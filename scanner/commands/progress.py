@@ -32,14 +32,24 @@ class Progress:
         sys.stderr.write(f"{start}{self._what}: {text}\n")
 
 
-def warm_up(scanner: "Scanner") -> None:
-    """Load or compile the kernels, and say so where it takes long enough to wonder."""
+def warm_up(scanner: "Scanner", *, venues: bool = True) -> None:
+    """Load or compile what is compiled, and say so where it takes long enough to wonder.
+
+    Args:
+        scanner: its kernels are made ready.
+        venues: the byte scanners of the venues, too; tables of rows need none.
+    """
+    from feeds.bytescan import compile as bytescan  # noqa: PLC0415 - not paid by --help
+    from feeds.venues import warm_up as warm_up_venues  # noqa: PLC0415
+
     started = time.monotonic()
-    cached = scanner.compiled_before()
+    cached = scanner.compiled_before() and (not venues or bytescan.compiled_before())
     if not cached:
         sys.stderr.write("compiling the kernels for this machine, once: 20 to 60 s ...\n")
         sys.stderr.flush()
     scanner.warm_up()
+    if venues:
+        warm_up_venues()
     if not cached:
         sys.stderr.write(
             f"compiled in {time.monotonic() - started:.0f} s, kept for the next start\n"

@@ -3,11 +3,15 @@
 universe.py   instruments -> listings
 plan.py       listings -> subscription requests within the limits; session frames
 wire.py       the shapes of the messages
-decode.py     messages -> updates, by channel
-columns.py    a batch of updates -> rows, by column
+decode.py     a batch of frames -> families of channels; rare messages
+fast.py       frames that the byte scanner takes first
+scan.py       the byte scanner: book changes, tickers, prints
+families.py   what msgspec read -> blocks of columns, by family
+columns.py    blocks of columns -> rows
 """
 
 from feeds.venues.deribit.decode import decode
+from feeds.venues.deribit.fast import warm_up
 from feeds.venues.deribit.plan import (
     LIMITS,
     WS_URL,
@@ -41,4 +45,5 @@ __all__ = [
     "subscriptions",
     "symbol_of_channel",
     "unsubscribe",
+    "warm_up",
 ]

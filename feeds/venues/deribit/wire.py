@@ -9,9 +9,14 @@ A real frame, shortened:
 
 The limits in the types are the validation: what breaks one is a msgspec.ValidationError, which
 decode counts. NaN, infinities and numbers beyond float64 are refused by the JSON grammar itself.
+
+Fields stand in the order in which the venue sends them: msgspec looks for the next key where the
+last one was found, so that another order costs up to 4 % of the reading.
 """
 
-from typing import Annotated, Final, Literal
+import math
+from enum import Enum
+from typing import Annotated, Final, Literal, Self
 
 import msgspec
 from msgspec import Meta, Struct
@@ -29,22 +34,48 @@ TradeAmount = Annotated[float, Meta(gt=0, le=1e15)]
 IvFraction = Annotated[float, Meta(ge=0, le=1e6)]
 
 
-# One entry of a book channel: action, price, new absolute amount. Plain tuples, because a whole
-# side is appended to the batch at once.
-Level = tuple[Literal["new", "change", "delete"], Price, Amount]
+class _Worded(float, Enum):
+    """Words of the wire that stand for numbers, and go into arrays of floats as they are."""
+
+    def __new__(cls, word: str, number: float) -> Self:
+        member = float.__new__(cls, number)
+        member._value_ = word
+        return member
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}.{self.name}"
+
+
+class Share(_Worded):
+    """What a level's action leaves of its amount: all, or nothing where the level is deleted."""
+
+    NEW = ("new", 1.0)
+    CHANGE = ("change", 1.0)
+    DELETE = ("delete", 0.0)
+
+
+class Direction(_Worded):
+    """Side of a print, the aggressor's: +1 bought, -1 sold."""
+
+    BUY = ("buy", 1.0)
+    SELL = ("sell", -1.0)
+
+
+# One entry of a book channel: action, price, new absolute amount.
+Level = tuple[Share, Price, Amount]
 WindowLevel = tuple[Price, Amount]
 
 
-class Book(Struct, gc=False):
+class Book(Struct, gc=False, kw_only=True):
     """book.{instrument}.{interval}. `type` is absent before 2020."""
 
     timestamp: Ms
+    type: Literal["snapshot", "change"] | None = None
+    prev_change_id: Sequence63 | None = None
     instrument_name: str
     change_id: Sequence63
     bids: list[Level]
     asks: list[Level]
-    type: Literal["snapshot", "change"] | None = None
-    prev_change_id: Sequence63 | None = None
 
 
 class Window(Struct, gc=False):
@@ -68,46 +99,47 @@ class Quote(Struct, gc=False):
     best_ask_amount: Amount
 
 
-class Greeks(Struct, gc=False):
+class Greeks(Struct, gc=False, frozen=True):
     """In USD: vega per volatility point, theta per day, delta without premium adjustment."""
 
-    delta: float | None = None
-    gamma: float | None = None
-    vega: float | None = None
-    theta: float | None = None
+    delta: float | None = math.nan
+    gamma: float | None = math.nan
+    vega: float | None = math.nan
+    theta: float | None = math.nan
 
 
 NO_GREEKS: Final = Greeks()
 
 
-class Ticker(Struct, gc=False):
+class Ticker(Struct, gc=False, kw_only=True):
     """ticker.{instrument}.{interval}; volatilities in percent.
 
-    Ranges are checked later, for listed instruments only: combos have negative volatilities.
+    Absent is NaN; null is None. Ranges are checked later, for listed instruments only: combos have
+    negative volatilities.
     """
 
     timestamp: Ms
+    greeks: Greeks | None = NO_GREEKS
+    index_price: float | None = math.nan
     instrument_name: str
-    mark_price: float | None = None
-    bid_iv: float | None = None
-    ask_iv: float | None = None
-    mark_iv: float | None = None
-    underlying_price: float | None = None
-    index_price: float | None = None
-    open_interest: float | None = None
-    greeks: Greeks | None = None
+    open_interest: float | None = math.nan
+    mark_price: float | None = math.nan
+    mark_iv: float | None = math.nan
+    bid_iv: float | None = math.nan
+    ask_iv: float | None = math.nan
+    underlying_price: float | None = math.nan
 
 
-class Trade(Struct, gc=False):
+class Trade(Struct, gc=False, kw_only=True):
     """One print of trades.{kind}.{currency}.{interval}; `direction` is the aggressor's."""
 
     timestamp: Ms
-    instrument_name: str
-    trade_id: str
     price: Price
     amount: TradeAmount
-    direction: Literal["buy", "sell"]
+    direction: Direction
+    instrument_name: str
     trade_seq: Sequence63 = 0
+    trade_id: str
     block_trade_id: str | int | None = None
     block_rfq_id: str | int | None = None
     combo_id: str | None = None
@@ -128,7 +160,7 @@ class PriceIndex(Struct, gc=False):
     """deribit_price_index.{index}."""
 
     timestamp: Ms
-    index_name: str
+    instrument_name: str = msgspec.field(name="index_name")
     price: Price
 
 
@@ -219,15 +251,23 @@ class _MarksMessage(Struct, gc=False):
     params: _MarksParams
 
 
+class _PriceIndexParams(Struct, gc=False):
+    data: PriceIndex
+
+
+class _PriceIndexMessage(Struct, gc=False):
+    params: _PriceIndexParams
+
+
 read_book: Final = msgspec.json.Decoder(_BookMessage).decode
 read_window: Final = msgspec.json.Decoder(_WindowMessage).decode
 read_quote: Final = msgspec.json.Decoder(_QuoteMessage).decode
 read_ticker: Final = msgspec.json.Decoder(_TickerMessage).decode
 read_trades: Final = msgspec.json.Decoder(_TradesMessage).decode
 read_marks: Final = msgspec.json.Decoder(_MarksMessage).decode
+read_price_index: Final = msgspec.json.Decoder(_PriceIndexMessage).decode
 read_envelope: Final = msgspec.json.Decoder(Envelope).decode
 # The rare channels are read in two steps, from the data part of the envelope.
-read_price_index: Final = msgspec.json.Decoder(PriceIndex).decode
 read_instrument_state: Final = msgspec.json.Decoder(InstrumentState).decode
 read_instrument_creation: Final = msgspec.json.Decoder(InstrumentCreation).decode
 read_channels: Final = msgspec.json.Decoder(list[str]).decode

@@ -1,0 +1,383 @@
+"""Stage 2 of 8: Deribit's changes of books, tickers and prints, scanned byte by byte.
+
+What is refused here (snapshots, windows, blocks, spaces, rare fields) is left to msgspec, which
+gives the same rows of everything that is accepted here. Plain Python, compiled by feeds.bytescan.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feeds.bytescan.grammar import (
+    CLOSE_LIST,
+    CLOSE_OBJECT,
+    COMMA,
+    EIGHT,
+    LINE_FEED,
+    ONE,
+    OPEN_LIST,
+    OPEN_OBJECT,
+    QUOTE,
+    REFUSED,
+    TWO,
+    Place,
+    byte_at,
+    closed,
+    integer,
+    line_end,
+    match,
+    member,
+    number,
+    number_or_null,
+    put_float,
+    put_int,
+    skip_member,
+    string,
+    text,
+    words_of,
+)
+from feeds.venues.deribit import wire
+from feeds.venues.deribit.columns import (
+    ASK,
+    ASK_ROWS,
+    BID,
+    BID_ROWS,
+    BOOK_DELTA_CODE,
+    CODE,
+    EX_MS,
+    KEY,
+    LAST,
+    SEQ,
+    SEQ_PREV,
+    SIDE_BITS,
+    TICKER_FIELDS,
+    TRADE_CODE,
+)
+
+LEFT: Final = 0  # what became of a frame: left to msgspec,
+UPDATES: Final = 1  # a book change or prints,
+TICKER: Final = 2  # a ticker
+
+# Records that are written, in words of eight bytes. An update has the columns of columns.py, then
+# where its instrument's name and its trade's id begin and end; a row has price, size and code; a
+# ticker has frame index, time, where the name begins and ends, and the TICKER_FIELDS as floats.
+UPDATE_WORDS: Final = 16
+ROW_WORDS: Final = 3
+TICKER_WORDS: Final = 16
+NAME_BEGIN: Final = 9
+ID_BEGIN: Final = 11
+TICKER_NAME_BEGIN: Final = 2
+TICKER_VALUES: Final = 4
+_WORDS: Final = tuple(np.uint64(8 * word) for word in range(UPDATE_WORDS))
+_UPDATE_BYTES: Final = np.uint64(8 * UPDATE_WORDS)
+_ROW_BYTES: Final = np.uint64(8 * ROW_WORDS)
+_TICKER_BYTES: Final = np.uint64(8 * TICKER_WORDS)
+
+TIMESTAMP_MAX: Final = (2**63 - 1) // 1_000_000
+PRICE_MAX: Final = 1e12
+AMOUNT_MAX: Final = 1e15
+NO_KEY: Final = -1  # the trade id is no plain number: its text decides
+
+# The prefix in pieces of a word each: the shape is always the same, up to the channel's name.
+_PREFIX: Final = words_of(
+    *(wire.PREFIX.decode()[at : at + 8] for at in range(0, len(wire.PREFIX), 8))
+)
+_DATA, _END, _CHANGE, _NEW, _CHANGED, _DELETED, _BUY, _SELL, _BOOK, _TICKER, _TRADES = range(11)
+_TEXTS: Final = words_of(
+    ',"data":', "}}", '"change"', '["new",', '["change",', '["delete",', '"buy"', '"sell"',
+    "book.", "ticker.", "trades.",
+)  # fmt: skip
+
+# In the order in which the venue sends them.
+_BOOK_KEYS: Final = words_of(
+    "timestamp", "type", "prev_change_id", "instrument_name", "change_id", "bids", "asks"
+)
+_BOOK_COLUMNS: Final = (EX_MS, -1, SEQ_PREV, -1, SEQ)
+_BIDS: Final = 5
+_DELTA: Final = BOOK_DELTA_CODE & ~SIDE_BITS
+_ASKS_BIT: Final = 2**6  # the highest: no key before it makes as much
+_BOOK_ALL: Final = 2**7 - 1
+_TICKER_KEYS: Final = words_of(
+    "timestamp", "greeks", "index_price", "instrument_name", "open_interest", "mark_price",
+    "mark_iv", "bid_iv", "ask_iv", "underlying_price",
+)  # fmt: skip
+_TICKER_NEEDED: Final = 2**0 + 2**3
+# Column of TICKER_FIELDS by key; -1 is no number.
+_TICKER_COLUMNS: Final = (-1, -1, 5, -1, 6, 0, 3, 1, 2, 4)
+_GREEK_KEYS: Final = words_of("delta", "gamma", "vega", "theta")
+_FIRST_GREEK: Final = 7
+_TRADE_KEYS: Final = words_of(
+    "timestamp", "price", "amount", "direction", "instrument_name", "trade_seq", "trade_id",
+    "legs", "combo_id", "block_trade_id", "combo_trade_id", "block_rfq_id",
+)  # fmt: skip
+_TRADE_NEEDED: Final = 2**0 + 2**1 + 2**2 + 2**3 + 2**4 + 2**6
+_FIRST_OF_STRUCTURE: Final = 7
+
+
+def scan(
+    kinds: NDArray[np.int8], first: Place, update: Place, updates_end: Place,
+    row: Place, rows_end: Place, ticker: Place,
+) -> tuple[Place, Place, Place, Place]:  # fmt: skip
+    """Scan a batch of frames, a line each; what does not fit any more is left, too.
+
+    Returns where the last line ends, and where the next update, row and ticker would be written. If
+    the end is not where it should be, a frame was more than one line, and nothing that was written
+    is true.
+
+    Args:
+        kinds: receives LEFT, UPDATES or TICKER for each frame.
+        first: address of the first frame.
+        update: address for updates.
+        updates_end: address behind the room for them.
+        row: address for rows.
+        rows_end: address behind the room for them.
+        ticker: address for tickers, with room for one a frame.
+    """
+    end = first - ONE
+    for frame in range(len(kinds)):
+        kinds[frame] = LEFT
+        begin = end + ONE
+        family, at = _family(begin)
+        next_update, next_row = update, row
+        if family == _BOOK:
+            at, next_update, next_row = _book(at, update, updates_end, row, rows_end)
+        elif family == _TRADES:
+            at, next_update, next_row = _trades(at, update, updates_end, row, rows_end)
+        elif family == _TICKER:
+            at = _ticker(at, ticker)
+        if at != REFUSED:
+            at = match(at, _TEXTS, _END)
+        if at == REFUSED or byte_at(at) != LINE_FEED:
+            end = line_end(begin)
+            continue
+        end = at
+        if family == _TICKER:
+            put_int(ticker, frame)
+            ticker += _TICKER_BYTES
+            kinds[frame] = TICKER
+        else:
+            kinds[frame] = UPDATES
+        row = next_row
+        while update != next_update:
+            put_int(update, frame)
+            update += _UPDATE_BYTES
+    return end, update, row, ticker
+
+
+def _family(at: Place) -> tuple[int, Place]:
+    """Which family a frame belongs to, and where its data begin."""
+    for piece in range(_PREFIX.shape[1]):
+        at = match(at, _PREFIX, piece)
+        if at == REFUSED:
+            return 0, REFUSED
+    channel = at
+    at = string(channel - ONE)  # the prefix ends with the quote that opens its name
+    at = match(at + ONE, _TEXTS, _DATA) if at != REFUSED else at
+    if at == REFUSED:
+        return 0, REFUSED
+    for family in (_BOOK, _TICKER, _TRADES):
+        if match(channel, _TEXTS, family) != REFUSED:
+            return family, at
+    return 0, REFUSED
+
+
+def _book(
+    at: Place, update: Place, updates_end: Place, row: Place, rows_end: Place
+) -> tuple[Place, Place, Place]:
+    """Scan the data of a book's change; returns the places behind it, its update and its rows."""
+    if byte_at(at) != OPEN_OBJECT or update == updates_end:
+        return REFUSED, update, row
+    seen, guess, code = 0, 0, 0
+    while byte_at(at) != CLOSE_OBJECT:
+        found, bit, at = member(at, _BOOK_KEYS, guess)
+        if found < 0:
+            at = skip_member(at)
+        elif found >= _BIDS:
+            # Asks before bids would have to be moved behind them.
+            side = _DELTA | (BID if found == _BIDS else ASK)
+            at, end = _levels(at if seen < _ASKS_BIT else REFUSED, row, rows_end, side)
+            put_int(update + _WORDS[BID_ROWS + found - _BIDS], (end - row) // _ROW_BYTES)
+            code = side if end != row else code
+            row, guess = end, found + 1
+        else:
+            at, guess = _book_field(at, found, update), found + 1
+        at = closed(at, CLOSE_OBJECT)
+        if at == REFUSED or seen & bit:
+            return REFUSED, update, row
+        seen |= bit
+    put_int(update + _WORDS[CODE], BOOK_DELTA_CODE)
+    if code:
+        put_int(row - EIGHT, code | LAST)
+    return (at + ONE if seen == _BOOK_ALL else REFUSED), update + _UPDATE_BYTES, row
+
+
+def _book_field(at: Place, found: int, update: Place) -> Place:
+    if found == 1:
+        return match(at, _TEXTS, _CHANGE)
+    if found == 3:
+        return text(at, update + _WORDS[NAME_BEGIN])
+    value, at = integer(at)
+    put_int(update + _WORDS[_BOOK_COLUMNS[found]], value)
+    return REFUSED if found == 0 and value > TIMESTAMP_MAX else at
+
+
+def _levels(at: Place, row: Place, rows_end: Place, code: int) -> tuple[Place, Place]:
+    """Scan a list of levels; returns the places behind it and its rows."""
+    if at == REFUSED or byte_at(at) != OPEN_LIST:
+        return REFUSED, row
+    if byte_at(at + ONE) == CLOSE_LIST:
+        return at + TWO, row
+    while byte_at(at) != CLOSE_LIST:
+        if row == rows_end:
+            return REFUSED, row
+        at, share = _action(at + ONE)
+        price, at = number(at) if at != REFUSED else (0.0, at)
+        if not 0.0 < price <= PRICE_MAX or byte_at(at) != COMMA:
+            return REFUSED, row
+        amount, at = number(at + ONE)
+        if at == REFUSED or not 0.0 <= amount <= AMOUNT_MAX or byte_at(at) != CLOSE_LIST:
+            return REFUSED, row
+        at = closed(at + ONE, CLOSE_LIST)
+        if at == REFUSED:
+            return REFUSED, row
+        put_float(row, price)
+        put_float(row + _WORDS[1], share * amount)
+        put_int(row + _WORDS[2], code)
+        row += _ROW_BYTES
+    return at + ONE, row
+
+
+def _action(at: Place) -> tuple[Place, float]:
+    """Place of a level's price, and what its action leaves of its amount."""
+    for action, share in ((_CHANGED, 1.0), (_NEW, 1.0), (_DELETED, 0.0)):
+        behind = match(at, _TEXTS, action)
+        if behind != REFUSED:
+            return behind, share
+    return REFUSED, 0.0
+
+
+def _ticker(at: Place, ticker: Place) -> Place:
+    """Scan the data of a ticker; returns the place behind it."""
+    if byte_at(at) != OPEN_OBJECT:
+        return REFUSED
+    for field in range(len(TICKER_FIELDS)):
+        put_float(ticker + _WORDS[TICKER_VALUES + field], np.nan)
+    seen, guess = 0, 0
+    while byte_at(at) != CLOSE_OBJECT:
+        found, bit, at = member(at, _TICKER_KEYS, guess)
+        if found < 0:
+            at = skip_member(at)
+        else:
+            at, guess = _ticker_field(at, found, ticker), found + 1
+        at = closed(at, CLOSE_OBJECT)
+        if at == REFUSED or seen & bit:
+            return REFUSED
+        seen |= bit
+    return at + ONE if seen & _TICKER_NEEDED == _TICKER_NEEDED else REFUSED
+
+
+def _ticker_field(at: Place, found: int, ticker: Place) -> Place:
+    if found == 1:
+        return _greeks(at, ticker)
+    if found == 3:
+        return text(at, ticker + _WORDS[TICKER_NAME_BEGIN])
+    if found == 0:
+        time, at = integer(at)
+        put_int(ticker + _WORDS[1], time)
+        return REFUSED if time > TIMESTAMP_MAX else at
+    value, at = number_or_null(at)
+    put_float(ticker + _WORDS[TICKER_VALUES + _TICKER_COLUMNS[found]], value)
+    return at
+
+
+def _greeks(at: Place, ticker: Place) -> Place:
+    if byte_at(at) != OPEN_OBJECT:
+        return REFUSED
+    seen, guess = 0, 0
+    while byte_at(at) != CLOSE_OBJECT:
+        found, bit, at = member(at, _GREEK_KEYS, guess)
+        if found < 0:
+            at = skip_member(at)
+        else:
+            value, at = number_or_null(at)
+            put_float(ticker + _WORDS[TICKER_VALUES + _FIRST_GREEK + found], value)
+            guess = found + 1
+        at = closed(at, CLOSE_OBJECT)
+        if at == REFUSED or seen & bit:
+            return REFUSED
+        seen |= bit
+    return at + ONE
+
+
+def _trades(
+    at: Place, update: Place, updates_end: Place, row: Place, rows_end: Place
+) -> tuple[Place, Place, Place]:
+    """Scan a list of prints; returns the places behind it, its updates and its rows."""
+    if byte_at(at) != OPEN_LIST:
+        return REFUSED, update, row
+    while byte_at(at) != CLOSE_LIST:
+        if update == updates_end or row == rows_end:
+            return REFUSED, update, row
+        at = closed(_trade(at + ONE, update, row), CLOSE_LIST)
+        if at == REFUSED:
+            return REFUSED, update, row
+        update += _UPDATE_BYTES
+        row += _ROW_BYTES
+    return at + ONE, update, row
+
+
+def _trade(at: Place, update: Place, row: Place) -> Place:
+    if byte_at(at) != OPEN_OBJECT:
+        return REFUSED
+    put_int(update + _WORDS[CODE], TRADE_CODE)
+    put_int(update + _WORDS[SEQ], 0)
+    put_int(update + _WORDS[SEQ_PREV], -1)
+    seen, guess = 0, 0
+    while byte_at(at) != CLOSE_OBJECT:
+        found, bit, at = member(at, _TRADE_KEYS, guess)
+        if found < 0:
+            at = skip_member(at)
+        else:
+            at, guess = _trade_field(at, found, update, row), found + 1
+        at = closed(at, CLOSE_OBJECT)
+        if at == REFUSED or seen & bit:
+            return REFUSED
+        seen |= bit
+    return at + ONE if seen & _TRADE_NEEDED == _TRADE_NEEDED else REFUSED
+
+
+def _trade_field(at: Place, found: int, update: Place, row: Place) -> Place:
+    if found == 1 or found == 2:
+        value, at = number(at)
+        put_float(row + _WORDS[found - 1], value)
+        return at if 0.0 < value <= (PRICE_MAX if found == 1 else AMOUNT_MAX) else REFUSED
+    if found == 3:
+        return _direction(at, update, row)
+    if found == 4:
+        return text(at, update + _WORDS[NAME_BEGIN])
+    if found == 6:
+        return _trade_id(at, update)
+    if found >= _FIRST_OF_STRUCTURE:
+        return REFUSED
+    value, at = integer(at)
+    put_int(update + _WORDS[EX_MS if found == 0 else SEQ], value)
+    return REFUSED if found == 0 and value > TIMESTAMP_MAX else at
+
+
+def _direction(at: Place, update: Place, row: Place) -> Place:
+    bought = match(at, _TEXTS, _BUY)
+    behind = bought if bought != REFUSED else match(at, _TEXTS, _SELL)
+    put_int(update + _WORDS[BID_ROWS], bought != REFUSED)
+    put_int(update + _WORDS[ASK_ROWS], bought == REFUSED)
+    put_int(row + _WORDS[2], TRADE_CODE | LAST | (BID if bought != REFUSED else ASK))
+    return behind
+
+
+def _trade_id(at: Place, update: Place) -> Place:
+    if byte_at(at) != QUOTE:
+        return REFUSED
+    value, end = integer(at + ONE)
+    plain = end != REFUSED and byte_at(end) == QUOTE
+    put_int(update + _WORDS[KEY], value if plain else NO_KEY)
+    return text(at, update + _WORDS[ID_BEGIN])
