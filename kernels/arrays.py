@@ -46,6 +46,16 @@ class Batch(NamedTuple):
     start: NDArray[np.int64]  # [segment + 1]
 
 
+class Tickers(NamedTuple):
+    """A tick's ticker rows, stable by listing; segment s is rows start[s] to start[s + 1]."""
+
+    rx_ns: NDArray[np.int64]
+    forward_e6: NDArray[np.int64]  # NO_FORWARD = no news
+    value: NDArray[np.float32]  # [field of kernels.columns.TICKER_FIELDS, row], NaN = no news
+    listing: NDArray[np.int32]  # [segment]
+    start: NDArray[np.int64]  # [segment + 1]
+
+
 class PerThread(NamedTuple):
     """What each thread of the apply shape keeps for itself, first axis the thread."""
 

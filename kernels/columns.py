@@ -19,15 +19,16 @@ NO_FORWARD: Final = -(2**63)
 # int64 columns
 UPDATE_NS, CHANGE_NS, OFI_NS, TRADE_NS, COUNT_NS = range(5)
 QUOTE_EX_NS, OBSERVED_NS, FORWARD_E6, FORWARD_BEFORE_E6, EXPIRY_NS, SETTLE_WINDOW_NS = range(5, 11)
-QUOTE_EX_BEFORE_NS = 11
-I64_COUNT: Final = 12
+QUOTE_EX_BEFORE_NS, ROLL_NS = 11, 12
+I64_COUNT: Final = 13
 # int32 columns
 BID, ASK, BID_BEFORE, ASK_BEFORE, LAST_TRADE, MID2_OBSERVED, OWN_COUNT, SLOT = range(8)
-EXPIRY_GROUP, UNDERLYING_GROUP = 8, 9
-I32_COUNT: Final = 10
+EXPIRY_GROUP, UNDERLYING_GROUP, ANCHOR_BID, ANCHOR_ASK, COARSE_FROM, STEP = range(8, 14)
+I32_COUNT: Final = 14
 # uint8 columns
 FRESH, HALTED, LAST_SIDE, STRATUM, HAS_STATE, IS_OPTION, IS_INVERSE, SCORED, NEEDS_RESYNC = range(9)
-U8_COUNT: Final = 9
+LIQUIDITY = 9
+U8_COUNT: Final = 10
 # float32 columns
 BID_SIZE, ASK_SIZE = 0, 1
 OFI_BUY, OFI_SELL = 2, 6  # four half-lives each
@@ -37,8 +38,15 @@ TRADES, CONTRACTS, PREMIUM, UPDATES, REDUCTIONS, BLOCK_PREMIUM = range(21, 27)
 TICK, MULTIPLIER, PRICE_PER = 27, 28, 29
 DELTA, VEGA, GAMMA, THETA, IV_MARK, IV_BID, IV_ASK, INDEX, OPEN_INTEREST, MARK = range(30, 40)
 PRESSURE, USD = 40, 41
-F32_COUNT: Final = 42
+IV_OFI_BUY, IV_OFI_SELL = 42, 46  # four half-lives each
+DRIFT_BID, DRIFT_ASK, STRIKE = 50, 51, 52
+F32_COUNT: Final = 53
 
+# What a ticker says in float32, in the order of the columns from DELTA on.
+TICKER_FIELDS: Final = (
+    "delta", "vega", "gamma", "theta", "iv_mark", "iv_bid", "iv_ask", "index", "open_interest",
+    "mark",
+)  # fmt: skip
 HALF_LIFE_COUNT: Final = 4
 FEATURE_COUNT: Final = 6
 DRIVER_COUNT: Final = 12
@@ -118,6 +126,7 @@ COLUMNS: Final = (
     Column("quote_ex_ns", "i8", QUOTE_EX_NS, 1, "ns UTC", "apply", "venue time of the quote state"),
     Column("quote_ex_before_ns", "i8", QUOTE_EX_BEFORE_NS, 1, "ns UTC", "apply",
            "venue time of the quote state before"),
+    Column("roll_ns", "i8", ROLL_NS, 1, "ns UTC", "tickers", "time the drifts stand at"),
     Column("observed_ns", "i8", OBSERVED_NS, 1, "ns UTC", "score", "last observation, grid time"),
     Column("forward_e6", "i8", FORWARD_E6, 1, "1e-6 USD", "tickers", "the venue's forward"),
     Column("forward_before_e6", "i8", FORWARD_BEFORE_E6, 1, "1e-6 USD", "score",
@@ -135,6 +144,10 @@ COLUMNS: Final = (
     Column("slot", "i4", SLOT, 1, "1", "state", "depth slot, -1 = top of book only"),
     Column("expiry_group", "i4", EXPIRY_GROUP, 1, "1", "listing", "underlying and expiry, -1 none"),
     Column("underlying_group", "i4", UNDERLYING_GROUP, 1, "1", "listing", "of an option, -1 none"),
+    Column("anchor_bid", "i4", ANCHOR_BID, 1, "ticks", "apply", "bid at its last real event"),
+    Column("anchor_ask", "i4", ANCHOR_ASK, 1, "ticks", "apply", "ask at its last real event"),
+    Column("coarse_from", "i4", COARSE_FROM, 1, "ticks", "listing", "price from which step holds"),
+    Column("step", "i4", STEP, 1, "ticks", "listing", "coarsest tick of the tick table"),
     Column("fresh", "u1", FRESH, 1, "flag", "apply", "changed since the last scan"),
     Column("halted", "u1", HALTED, 1, "1", "apply", "1 the venue halted it, 2 it ended"),
     Column("last_side", "u1", LAST_SIDE, 1, "side + 1", "apply", "aggressor of the last print"),
@@ -144,10 +157,19 @@ COLUMNS: Final = (
     Column("is_inverse", "u1", IS_INVERSE, 1, "flag", "listing", "priced in the underlying"),
     Column("scored", "u1", SCORED, 1, "flag", "score", "the held outputs are a score"),
     Column("needs_resync", "u1", NEEDS_RESYNC, 1, "flag", "apply", "a truncated book ran out"),
+    Column("liquidity", "u1", LIQUIDITY, 1, "1", "liquidity", "class 1 to 4, 0 = none yet"),
     Column("bid_size", "f4", BID_SIZE, 1, "native", "apply", "size at the best bid"),
     Column("ask_size", "f4", ASK_SIZE, 1, "native", "apply", "size at the best ask"),
     Column("ofi_buy", "f4", OFI_BUY, 4, "native", "apply", "decayed positive OFI, 1 5 30 300 s"),
     Column("ofi_sell", "f4", OFI_SELL, 4, "native", "apply", "decayed negative OFI, 1 5 30 300 s"),
+    Column("iv_ofi_buy", "f4", IV_OFI_BUY, 4, "native", "apply",
+           "decayed positive anchored OFI, 1 5 30 300 s"),
+    Column("iv_ofi_sell", "f4", IV_OFI_SELL, 4, "native", "apply",
+           "decayed negative anchored OFI, 1 5 30 300 s"),
+    Column("drift_bid", "f4", DRIFT_BID, 1, "ticks", "tickers",
+           "move of a bid of constant volatility since its anchor"),
+    Column("drift_ask", "f4", DRIFT_ASK, 1, "ticks", "tickers",
+           "move of an ask of constant volatility since its anchor"),
     Column("trade_buy", "f4", TRADE_BUY, 4, "native", "apply", "decayed bought size"),
     Column("trade_sell", "f4", TRADE_SELL, 4, "native", "apply", "decayed sold size"),
     Column("spread_sum", "f4", SPREAD_SUM, 1, "ticks", "apply", "time-weighted spread, 300 s"),
@@ -163,6 +185,7 @@ COLUMNS: Final = (
     Column("tick", "f4", TICK, 1, "price", "listing", "smallest tick"),
     Column("multiplier", "f4", MULTIPLIER, 1, "underlying", "listing", "per native size unit"),
     Column("price_per", "f4", PRICE_PER, 1, "underlying", "listing", "what one price covers"),
+    Column("strike", "f4", STRIKE, 1, "USD", "listing", "strike, NaN where there is none"),
     Column("delta", "f4", DELTA, 1, "1", "tickers", "Black-Scholes delta"),
     Column("vega", "f4", VEGA, 1, "USD per vol point", "tickers", "vega"),
     Column("gamma", "f4", GAMMA, 1, "1/USD", "tickers", "gamma"),

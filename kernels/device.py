@@ -10,7 +10,12 @@ from kernels.errors import DeviceError
 DEVICES: Final = ("auto", "cpu", "cuda")
 # Rows from which a shape is worth a second thread: observe costs some 3 us a row,
 # apply 0.3. On a machine with no idle core a second thread costs more than it brings.
-PARALLEL_ROWS_MIN: Final = {"apply": 65_536, "observe": 4_096, "metrics": 16_384}
+PARALLEL_ROWS_MIN: Final = {
+    "apply": 65_536,
+    "apply_tickers": 65_536,
+    "observe": 4_096,
+    "metrics": 16_384,
+}
 
 
 class CpuDevice:
@@ -68,13 +73,17 @@ def _shapes() -> dict[str, Callable[..., Any]]:
         features,
         group,
         histogram,
+        liquidity,
         rank,
         score,
         sort,
+        tickers,
     )
 
     return {
+        "activity": liquidity.activity,
         "apply": apply.apply,
+        "apply_tickers": tickers.apply_tickers,
         "expire": expire.expire,
         "metrics": features.metrics,
         "group_sums": group.group_sums,

@@ -75,9 +75,18 @@ class Liquidity(msgspec.Struct, frozen=True, kw_only=True):
 
     mid: Annotated[float | None, Meta(description="native quotation")]
     spread_rel: Annotated[float | None, Meta(description="(ask - bid) / mid")]
+    spread_vol: Annotated[float | None, Meta(description="spread over vega, vol points; options")]
     depth_underlying: Annotated[float | None, Meta(description="underlying units, both sides")]
+    depth_usd_vega: Annotated[
+        float | None,
+        Meta(description="USD per vol point, both sides, within 2 vol points of the mid; options"),
+    ]
     quote_age_s: Annotated[float | None, Meta(description="age of the quote, seconds")]
     one_sided: Annotated[bool, Meta(description="no bid or no ask")]
+    liquidity_class: Annotated[
+        Annotated[int, Meta(ge=1, le=4)] | None,
+        Meta(description="quarter of all listings by updates x depth; 4 the most active"),
+    ]
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
@@ -305,10 +314,16 @@ def _percent(share: float) -> str:
 
 def _book_words(book: Liquidity) -> str:
     spread = "unknown" if book.spread_rel is None else f"{100 * book.spread_rel:.3g} % of mid"
+    if book.spread_vol is not None:
+        spread += f" or {book.spread_vol:.3g} vol points"
     depth = "unknown" if book.depth_underlying is None else f"{book.depth_underlying:g} underlying"
+    if book.depth_usd_vega is not None:
+        depth += f" ({book.depth_usd_vega:,.0f} USD vega within 2 vol points)"
     age = "unknown" if book.quote_age_s is None else f"{book.quote_age_s:.3g} s"
     sides = ", one-sided" if book.one_sided else ""
-    return f"spread {spread}, depth {depth}, quote age {age}{sides}"
+    rank = book.liquidity_class
+    quarter = "" if rank is None else f", liquidity class {rank} of 4"
+    return f"spread {spread}, depth {depth}, quote age {age}{sides}{quarter}"
 
 
 def _driver_words(driver: Driver) -> str:

@@ -5,15 +5,14 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from feeds.events import EVENT, EventRows, Flag, Kind
+from feeds.events import EVENT, EventRows, Flag, Kind, TickerRows
 from kernels import columns as c
-from kernels.arrays import Batch
+from kernels.arrays import Batch, Tickers
 from kernels.device import CpuDevice
-from scanner.state import State
+from scanner.state import TICK_TOLERANCE, TICKS_MAX, State
 
 REASONS = ("rows_rejected", "rows_unknown_listing", "rows_off_grid", "rows_bad_size")
-TICK_TOLERANCE = 0.01  # Of a tick: a price farther off its grid is no price of this listing.
-TICKS_MAX = 2**31 - 2
+FORWARD_MAX = 9e12  # USD; 1e-6 of it fits int64.
 _RAW = np.dtype((np.void, EVENT.itemsize))
 _NEGOTIATED = np.uint16(Flag.BLOCK | Flag.COMBO_LEG | Flag.RFQ)
 
@@ -85,6 +84,26 @@ def _open_tail(
         last = np.flatnonzero(flags[segment] & Flag.LAST)
         tails.append(segment[last[-1] + 1 :] if len(last) else segment)
     return np.concatenate(tails) if tails else np.empty(0, np.int64)
+
+
+def build_tickers(rows: TickerRows, row_count: int, state: State, device: CpuDevice) -> Tickers:
+    """Sort tickers by listing, as columns; those of an unknown listing are left out."""
+    rows = rows[rows["listing_id"] < row_count]
+    order = np.empty(len(rows), np.int64)
+    listing = np.empty(len(rows), np.int32)
+    start = np.empty(len(rows) + 1, np.int64)
+    ids = np.ascontiguousarray(rows["listing_id"])
+    segments = device.sort_by_listing(ids, state.seen, order, listing, start)
+    value = np.empty((len(c.TICKER_FIELDS), len(rows)), np.float32)
+    for field, name in enumerate(c.TICKER_FIELDS):
+        value[field] = rows[name][order]
+    forward = rows["forward"][order]
+    forward_e6 = np.full(len(rows), c.NO_FORWARD, np.int64)
+    known = (forward > 0) & (forward < FORWARD_MAX)
+    forward_e6[known] = np.rint(forward[known] * 1e6)
+    return Tickers(
+        rows["rx_ns"][order], forward_e6, value, listing[:segments], start[: segments + 1]
+    )
 
 
 def _is_book(kind: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ from feeds.events import TICKER, EventRows, TickerRows
 from kernels import columns as c
 from kernels.compile import cache_folder
 from kernels.device import CpuDevice, open_device
-from scanner.batch import REASONS, build_batch, empty_rows
+from scanner.batch import REASONS, build_batch, build_tickers, empty_rows
 from scanner.result import ScanResult
 from scanner.state import State
 from scanner.tick import apply_batch, apply_tickers, export_metrics, scan
@@ -106,7 +106,9 @@ class Scanner:
         """Apply all pending rows received at or before now_ns; returns how many."""
         self.state.sync(self.universe)
         count = self.universe.row_count
-        apply_tickers(_due(self._tickers, now_ns, _NO_TICKERS), count, self.state)
+        news = _due(self._tickers, now_ns, _NO_TICKERS)
+        tickers = build_tickers(news, count, self.state, self.device)
+        apply_tickers(tickers, self.state, self.device)
         rows = _due(self._pending, now_ns, empty_rows())
         if not len(rows):
             return 0
@@ -152,6 +154,9 @@ class Scanner:
         """Compile or load every kernel by running them all on nothing."""
         scratch = State(1, 1, self.device.threads, bars=bool(len(self.state.bar)))
         batch, _ = build_batch(empty_rows(), 0, scratch, self.device, Counter())
+        tickers = build_tickers(_NO_TICKERS, 0, scratch, self.device)
+        self.device.apply_tickers(tickers, scratch.columns)
+        self.device.activity(0, 1, scratch.columns, np.empty(0, np.float32))
         self.device.apply(batch, scratch.columns, scratch.books, scratch.bar, scratch.per_thread)
         scan(1, 0, scratch, self.device)
         export_metrics(1, 0, scratch, self.device)

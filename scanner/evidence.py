@@ -278,12 +278,16 @@ def _total(result: ScanResult, name: str, rows: Sequence[int]) -> float | None:
 
 
 def _liquidity(result: ScanResult, row: int) -> Liquidity:
+    quarter = metric(result, "liquidity_class", row)
     return Liquidity(
         mid=six_digits(metric(result, "mid", row)),
         spread_rel=six_digits(metric(result, "spread_rel", row)),
+        spread_vol=six_digits(metric(result, "spread_vol", row)),
         depth_underlying=six_digits(metric(result, "depth_underlying", row)),
+        depth_usd_vega=six_digits(metric(result, "depth_usd_vega", row)),
         quote_age_s=six_digits(metric(result, "quote_age_s", row)),
         one_sided=(int(result.validity[row]) & _ONE_SIDED) != 0,
+        liquidity_class=None if math.isnan(quarter) else int(quarter),
     )
 
 

@@ -23,6 +23,8 @@ HOUR_NS: Final = 3_600_000_000_000
 POOLED_MIN: Final = 1000
 POOLED_MEAN_AT_START: Final = 0.42  # About E[min(-log10 U, 4)] = .434; measured a little less.
 GROUP_KINDS: Final = ("expiry", "underlying")
+TICK_TOLERANCE: Final = 0.01  # Of a tick: a price farther off its grid is no price of a listing.
+TICKS_MAX: Final = 2**31 - 2
 
 
 def empty_columns(capacity: int) -> Columns:
@@ -243,6 +245,7 @@ class State:
         memory: baselines that new listings start from, None after a cold start.
         last_scan_ns: grid time of the last scan, 0 before the first.
         scan_count: scans so far.
+        class_due_ns: grid time from which liquidity classes are assigned again, 0 before any scan.
     """
 
     def __init__(self, capacity: int, slots: int, threads: int, *, bars: bool = False) -> None:
@@ -263,6 +266,7 @@ class State:
         self.memory: Memory | None = None
         self.last_scan_ns = 0
         self.scan_count = 0
+        self.class_due_ns = 0
         self._slots_used = 0
         self._slots_free: list[int] = []
         self._generation = np.zeros(size, np.uint32)
@@ -279,8 +283,7 @@ class State:
             return
         if universe.row_count > self.capacity:
             self._grow(padded(max(universe.capacity, 2 * self.capacity)))
-        for row in universe.changed_since(self._version):
-            self._take(int(row), universe)
+        self._take(universe.changed_since(self._version), universe)
         self._version = universe.version
 
     def remember(self, memory: Memory, universe: Universe) -> None:
@@ -289,7 +292,7 @@ class State:
         for row in range(min(universe.row_count, self.capacity)):
             taken = self._generation[row] == universe.columns.generation[row]
             if taken and universe.columns.state[row] == RowState.LIVE:
-                self._recall(row, universe)
+                self._recall(row, memory, universe)
 
     def slot_for(self, row: int) -> None:
         """Give a listing a book; its quotes are superseded from here on.
@@ -315,48 +318,61 @@ class State:
         self.bar[:] = 0
         self.bar_had_state[:] = self.columns.u8[c.HAS_STATE] != 0
 
-    def _take(self, row: int, universe: Universe) -> None:
+    def _take(self, rows: NDArray[np.uint32], universe: Universe) -> None:
+        """Take over what the universe says about some rows."""
         source, col = universe.columns, self.columns
-        is_new = self._generation[row] != source.generation[row]
-        if is_new:
-            if self._generation[row]:  # The first listing of a row finds it blank.
-                self._reset(row)
-            self._generation[row] = source.generation[row]
-        if source.state[row] != RowState.LIVE:
-            col.u8[c.HALTED, row] = 2
-            col.validity[row] |= c.EXPIRED
-            col.u8[c.FRESH, row] = 1
-            return
-        if is_new:
-            self._recall(row, universe)
-        elif col.u8[c.HALTED, row] == 2:
-            col.u8[c.HALTED, row] = 0  # Retired and listed again within its grace time.
-        option = source.kind[row] == ListingKind.OPTION
-        underlying = int(source.underlying_id[row])
-        expiry_ns = int(source.expiry_ns[row])
-        self.tick_f64[row] = source.tick[row]
-        col.f32[c.TICK, row] = source.tick[row]
-        col.f32[c.MULTIPLIER, row] = source.multiplier[row]
-        col.f32[c.PRICE_PER, row] = source.price_per[row]
-        col.i64[c.EXPIRY_NS, row] = expiry_ns
-        col.i64[c.SETTLE_WINDOW_NS, row] = source.settle_window_ns[row]
-        col.u8[c.IS_OPTION, row] = option
-        col.u8[c.IS_INVERSE, row] = source.settle[row]
-        if option:
-            col.i32[c.EXPIRY_GROUP, row] = self.groups.of(underlying, expiry_ns)
-            col.i32[c.UNDERLYING_GROUP, row] = self.groups.of(underlying, 0)
+        new = self._generation[rows] != source.generation[rows]
+        for row in rows[new & (self._generation[rows] != 0)]:  # The first listing finds it blank.
+            self._reset(int(row))
+        self._generation[rows] = source.generation[rows]
+        live = source.state[rows] == RowState.LIVE
+        gone = rows[~live]
+        col.u8[c.HALTED, gone] = 2
+        col.validity[gone] |= np.uint16(c.EXPIRED)
+        col.u8[c.FRESH, gone] = 1
+        if self.memory is not None:
+            for row in rows[live & new]:
+                self._recall(int(row), self.memory, universe)
+        rows = rows[live]
+        # Retired and listed again within its grace time.
+        col.u8[c.HALTED, rows[col.u8[c.HALTED, rows] == 2]] = 0
+        self._take_terms(rows, universe)
 
-    def _recall(self, row: int, universe: Universe) -> None:
+    def _take_terms(self, rows: NDArray[np.uint32], universe: Universe) -> None:
+        """Copy the terms of live listings."""
+        source, col = universe.columns, self.columns
+        tick = source.tick[rows]
+        self.tick_f64[rows] = tick
+        col.f32[c.TICK, rows] = tick
+        col.f32[c.MULTIPLIER, rows] = source.multiplier[rows]
+        col.f32[c.PRICE_PER, rows] = source.price_per[rows]
+        strike_e9 = source.strike_e9[rows]
+        col.f32[c.STRIKE, rows] = np.where(source.right[rows] != 0, strike_e9 * 1e-9, np.nan)
+        # A threshold a hair above a multiple of the tick is that multiple.
+        coarse_from = np.ceil(source.coarse_from[rows] / tick - TICK_TOLERANCE)
+        col.i32[c.COARSE_FROM, rows] = np.minimum(coarse_from, TICKS_MAX)
+        step = np.rint(source.coarse_tick[rows] / tick)
+        col.i32[c.STEP, rows] = np.clip(step, 1, TICKS_MAX)
+        col.i64[c.EXPIRY_NS, rows] = source.expiry_ns[rows]
+        col.i64[c.SETTLE_WINDOW_NS, rows] = source.settle_window_ns[rows]
+        option = source.kind[rows] == ListingKind.OPTION
+        col.u8[c.IS_OPTION, rows] = option
+        col.u8[c.IS_INVERSE, rows] = source.settle[rows]
+        options = rows[option]
+        underlying = source.underlying_id[options].tolist()
+        expiry_ns = source.expiry_ns[options].tolist()
+        col.i32[c.EXPIRY_GROUP, options] = list(map(self.groups.of, underlying, expiry_ns))
+        col.i32[c.UNDERLYING_GROUP, options] = [self.groups.of(u, 0) for u in underlying]
+
+    def _recall(self, row: int, memory: Memory, universe: Universe) -> None:
         """Take over the baselines that a listing had in an earlier run."""
-        if self.memory is None:
-            return
         listing = universe.listing(row)
-        at = self.memory.place.get(f"{listing.venue}:{listing.symbol}")
+        at = memory.place.get(f"{listing.venue}:{listing.symbol}")
         if at is None:
             return
-        self.scores.baseline[:, :, row] = self.memory.baseline[:, :, at]
-        self.columns.i32[c.OWN_COUNT, row] = self.memory.own_count[at]
-        self.columns.u8[c.STRATUM, row] = self.memory.stratum[at]
+        self.scores.baseline[:, :, row] = memory.baseline[:, :, at]
+        self.columns.i32[c.OWN_COUNT, row] = memory.own_count[at]
+        self.columns.u8[c.STRATUM, row] = memory.stratum[at]
 
     def _reset(self, row: int) -> None:
         """Forget the listing that had the row before."""

@@ -9,35 +9,24 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from feeds.events import TickerRows
 from kernels import columns as c
-from kernels.arrays import Batch
+from kernels.arrays import Batch, Tickers
 from kernels.cpu.features import METRIC_NAMES
 from kernels.device import CpuDevice
+from scanner.liquidity import classes_after
 from scanner.result import LISTS, GroupResult, ScanResult
 from scanner.state import State
 
 MEMBERS_NAMED: Final = 8
 MEMBER_STRENGTH_MIN: Final = 2.0  # -log10 p of a member that is worth naming.
-_HELD: Final = (
-    ("delta", c.DELTA), ("vega", c.VEGA), ("gamma", c.GAMMA), ("theta", c.THETA),
-    ("iv_mark", c.IV_MARK), ("iv_bid", c.IV_BID), ("iv_ask", c.IV_ASK), ("index", c.INDEX),
-    ("open_interest", c.OPEN_INTEREST), ("mark", c.MARK),
-)  # fmt: skip
+CLASS_FIRST_NS: Final = 60_000_000_000
+CLASS_EVERY_NS: Final = 600_000_000_000
 
 
-def apply_tickers(tickers: TickerRows, row_count: int, state: State) -> None:
-    """Take over the last word of every ticker field; NaN is no news."""
-    tickers = tickers[tickers["listing_id"] < row_count]
-    if not len(tickers):
-        return
-    ids = tickers["listing_id"]
-    for name, column in _HELD:
-        news = ~np.isnan(tickers[name])
-        state.columns.f32[column, ids[news]] = tickers[name][news]
-    forward = tickers["forward"]
-    news = forward > 0
-    state.columns.i64[c.FORWARD_E6, ids[news]] = np.rint(forward[news] * 1e6).astype(np.int64)
+def apply_tickers(tickers: Tickers, state: State, device: CpuDevice) -> None:
+    """Take over the last word of every ticker field, and roll the anchors' drifts."""
+    if len(tickers.listing):
+        device.apply_tickers(tickers, state.columns)
 
 
 def apply_batch(batch: Batch, state: State, device: CpuDevice) -> None:
@@ -61,6 +50,7 @@ def scan(
     if state.reference.roll(now_ns):
         _cumulate(state, device)
     device.expire(row_count, now_ns, state.columns)
+    _classify(now_ns, row_count, state, device)
     fresh = np.flatnonzero(state.columns.u8[c.FRESH, :row_count]).astype(np.uint32)
     reference_count = state.common.above_2[:, 0, 0].copy()
     device.observe(
@@ -75,6 +65,19 @@ def scan(
     state.last_scan_ns = now_ns
     state.scan_count += 1
     return _result(now_ns, row_count, fresh, reference_count, top, groups, state, device)
+
+
+def _classify(now_ns: int, row_count: int, state: State, device: CpuDevice) -> None:
+    """Assign liquidity classes when they are due (docs/SCORING.md, section 2)."""
+    if state.class_due_ns == 0:
+        state.class_due_ns = now_ns + CLASS_FIRST_NS
+    if now_ns < state.class_due_ns:
+        return
+    state.class_due_ns = now_ns + CLASS_EVERY_NS
+    activity = np.empty(row_count, np.float32)
+    device.activity(row_count, now_ns, state.columns, activity)
+    held = state.columns.u8[c.LIQUIDITY, :row_count]
+    held[:] = classes_after(activity, held)
 
 
 def _top(

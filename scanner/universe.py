@@ -64,6 +64,8 @@ _COLUMNS: Final[dict[str, tuple[str, Any]]] = {
     "tick": ("f8", np.nan),
     "multiplier": ("f8", np.nan),
     "price_per": ("f8", np.nan),
+    "coarse_from": ("f8", 0.0),
+    "coarse_tick": ("f8", np.nan),
 }
 
 
@@ -90,6 +92,8 @@ class ListingColumns:
         tick: smallest tick, native price.
         multiplier: underlying units per unit of native size; NaN = unknown.
         price_per: underlying units one quoted price covers.
+        coarse_from: price from which coarse_tick is counted, native price.
+        coarse_tick: coarsest tick of the tick table, native price; `tick` where there is no table.
     """
 
     state: NDArray[np.uint8]
@@ -107,6 +111,8 @@ class ListingColumns:
     tick: NDArray[np.float64]
     multiplier: NDArray[np.float64]
     price_per: NDArray[np.float64]
+    coarse_from: NDArray[np.float64]
+    coarse_tick: NDArray[np.float64]
 
     @classmethod
     def empty(cls, capacity: int) -> "ListingColumns":
@@ -364,6 +370,9 @@ class Universe:
         columns.tick[row] = listing.tick
         columns.multiplier[row] = listing.multiplier
         columns.price_per[row] = listing.price_per
+        table = listing.tick_table
+        columns.coarse_from[row] = table[0][0] if table else 0.0
+        columns.coarse_tick[row] = max(tick for _, tick in table) if table else listing.tick
         self._listings[row] = listing
         self._remember_expiry(row)
         self._touch(row)

@@ -378,7 +378,7 @@ def test_premium_of_an_inverse_listing_is_cash_at_the_index():
     one.ticker(ticker(index=60000.0, forward=61000.0, vega=50.0))
     values = one.metrics(at(0))
     assert values["premium_usd"] == pytest.approx(0.055 * 4 * 60000)
-    assert values["spread_vol"] == pytest.approx(0.005 * 60000 / 50)
+    assert values["spread_vol"] == pytest.approx(0.005 * 61000 / 50)  # As in its volatility.
     assert values["ofi_30s_usd_premium"] == 0
 
 

@@ -6,17 +6,22 @@ A listing's updates are one chain: nothing is shared between listings, so segmen
 parallel, and where a batch is cut does not change a bit.
 """
 
+import math
+
 import numpy as np
 from numba import get_thread_id, prange
 from numpy.typing import NDArray
 
 from kernels import columns as c
 from kernels.arrays import Batch, Books, Columns, PerThread
+from kernels.cpu.features import step_at
 from kernels.cpu.trades import apply_trade, count_one
+from kernels.laws.anchored_flow import beyond_drift
 from kernels.laws.book import event_ofi
 from kernels.laws.decay import decay, seconds, time_weighted
 
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
+NAN = np.float32(np.nan)
 RATES = tuple(np.float32(1 / h) for h in (1, 5, 30, 300))
 SLOW_RATE = np.float32(1 / 300)
 
@@ -338,27 +343,87 @@ def measure_flow(
     i: int, t: int, before: int, after: int, columns: Columns, old_price: NDArray[np.int32],
     old_size: NDArray[np.float32],
 ) -> None:  # fmt: skip
-    """Decayed order-flow imbalance of the top, and the count of withdrawals."""
-    if (before | after) & c.NOT_TWO_SIDED:
+    """Decayed order-flow imbalances of the top, plain and anchored, and the withdrawals."""
+    if (before | after) & c.NOT_TWO_SIDED == 0:
+        count_reduction(i, t, columns, old_price, old_size)
+    if after & c.NOT_REGULAR:
         return
+    if before & c.NOT_REGULAR:
+        set_anchor(i, 0, columns)
+        set_anchor(i, 1, columns)
+        return
+    e = event_ofi(
+        columns.i32[c.BID, i], columns.f32[c.BID_SIZE, i],
+        columns.i32[c.ASK, i], columns.f32[c.ASK_SIZE, i],
+        old_price[0, 0], old_size[0, 0], old_price[1, 0], old_size[1, 0],
+    )  # fmt: skip
+    anchored = ZERO
+    if columns.u8[c.IS_OPTION, i] != 0:
+        anchored = anchored_event(i, columns, old_size)
+    if e == ZERO and anchored == ZERO:
+        return
+    dt = seconds(t, columns.i64[c.OFI_NS, i])
+    columns.i64[c.OFI_NS, i] = t
+    for h in range(c.HALF_LIFE_COUNT):
+        d = decay(dt, RATES[h])
+        add_flow(i, c.OFI_BUY + h, c.OFI_SELL + h, e, d, columns)
+        add_flow(i, c.IV_OFI_BUY + h, c.IV_OFI_SELL + h, anchored, d, columns)
+
+
+def add_flow(i: int, buy: int, sell: int, e: float, d: float, columns: Columns) -> None:
+    """Decay a pair of sums, and add an event to the one its sign belongs to."""
+    columns.f32[buy, i] = columns.f32[buy, i] * d + (max(ZERO, e))
+    columns.f32[sell, i] = columns.f32[sell, i] * d + (-e if e < ZERO else ZERO)
+
+
+def count_reduction(
+    i: int, t: int, columns: Columns, old_price: NDArray[np.int32], old_size: NDArray[np.float32]
+) -> None:
+    """Count an update that withdrew liquidity from the top."""
     bid, ask = columns.i32[c.BID, i], columns.i32[c.ASK, i]
     qb, qa = columns.f32[c.BID_SIZE, i], columns.f32[c.ASK_SIZE, i]
     pb, pa, qb0, qa0 = old_price[0, 0], old_price[1, 0], old_size[0, 0], old_size[1, 0]
     if bid < pb or ask > pa or (bid == pb and qb < qb0) or (ask == pa and qa < qa0):
         count_one(i, c.REDUCTIONS, ONE, t, columns)
-    if (before | after) & c.NOT_REGULAR:
-        return
-    e = event_ofi(bid, qb, ask, qa, pb, qb0, pa, qa0)
-    if e == ZERO:
-        return
-    dt = seconds(t, columns.i64[c.OFI_NS, i])
-    columns.i64[c.OFI_NS, i] = t
-    buy = max(ZERO, e)
-    sell = -e if e < ZERO else ZERO
-    for h in range(c.HALF_LIFE_COUNT):
-        d = decay(dt, RATES[h])
-        columns.f32[c.OFI_BUY + h, i] = columns.f32[c.OFI_BUY + h, i] * d + buy
-        columns.f32[c.OFI_SELL + h, i] = columns.f32[c.OFI_SELL + h, i] * d + sell
+
+
+def anchored_event(i: int, columns: Columns, old_size: NDArray[np.float32]) -> float:
+    """Event OFI of an option's top beyond what its forward and time explain; moves anchors."""
+    moved_bid, moved_ask = 0, 0
+    for side in range(2):
+        drift = columns.f32[c.DRIFT_BID + side, i]
+        if math.isnan(drift):
+            set_anchor(i, 0, columns)
+            set_anchor(i, 1, columns)
+            return ZERO
+    for side in range(2):
+        price = columns.i32[c.BID + side, i]
+        moved = beyond_drift(
+            np.float32(price - columns.i32[c.ANCHOR_BID + side, i]),
+            columns.f32[c.DRIFT_BID + side, i],
+            max(
+                step_at(i, 2 * np.int64(price), columns),
+                step_at(i, 2 * np.int64(columns.i32[c.ANCHOR_BID + side, i]), columns),
+            ),
+        )
+        if moved != 0:
+            set_anchor(i, side, columns)
+        if side == 0:
+            moved_bid = moved
+        else:
+            moved_ask = moved
+    return event_ofi(
+        moved_bid, columns.f32[c.BID_SIZE, i], moved_ask, columns.f32[c.ASK_SIZE, i],
+        0, old_size[0, 0], 0, old_size[1, 0],
+    )  # fmt: skip
+
+
+def set_anchor(i: int, side: int, columns: Columns) -> None:
+    """Count a side's drift from its price now; there is none without greeks and a forward."""
+    columns.i32[c.ANCHOR_BID + side, i] = columns.i32[c.BID + side, i]
+    forward = ZERO if columns.i64[c.FORWARD_E6, i] != c.NO_FORWARD else NAN
+    unknown = math.isnan(columns.f32[c.DELTA, i] + columns.f32[c.THETA, i] + forward)
+    columns.f32[c.DRIFT_BID + side, i] = NAN if unknown else ZERO
 
 
 def measure_bar(

@@ -3,12 +3,15 @@
 thread -> rows of `ids`; nothing is shared between rows
 """
 
+import math
+
 import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
 from kernels import columns as c
 from kernels.arrays import Books, Columns
+from kernels.laws import METRICS
 from kernels.laws.anchored_mid import anchored_move
 from kernels.laws.book import imbalance, level_weight
 from kernels.laws.decay import decay, mean_now, seconds
@@ -21,20 +24,15 @@ RATES = tuple(np.float32(1 / h) for h in (1, 5, 30, 300))
 SLOW_RATE = np.float32(1 / 300)
 E6 = np.float32(1e-6)
 HALF_LIFE_30 = 2  # index in RATES
+NEAR_VOL = np.float32(2)  # Vol points: depth farther from the mid is not near.
+VOL_PER_TICK_MAX = np.float32(1.5)  # Vol points: a coarser tick hides what volatility does.
 
-METRIC_NAMES = (
-    "obi", "microprice_offset", "depth_obi", "spread_rel", "spread_vol", "depth_underlying",
-    "quote_age_s", "update_rate", "trade_rate",
-    "ofi_1s", "ofi_5s", "ofi_30s", "ofi_300s", "tfi_1s", "tfi_5s", "tfi_30s", "tfi_300s",
-    "flow_1s", "flow_5s", "flow_30s", "flow_300s",
-    "trades", "contracts", "premium_usd", "updates", "reductions", "block_premium_usd",
-    "delta", "vega", "iv_mark", "forward", "index", "open_interest",
-    "ofi_30s_usd_vega", "ofi_30s_usd_delta", "ofi_30s_usd_premium", "pressure", "mid",
-)  # fmt: skip
+METRIC_NAMES = tuple(metric.name for metric in METRICS)
 (
-    OBI, MICROPRICE_OFFSET, DEPTH_OBI, SPREAD_REL, SPREAD_VOL, DEPTH_UNDERLYING,
+    OBI, MICROPRICE_OFFSET, DEPTH_OBI, SPREAD_REL, SPREAD_VOL, VOL_PER_TICK,
+    DEPTH_UNDERLYING, DEPTH_USD_VEGA, DEPTH_USD_DELTA, LIQUIDITY_CLASS,
     QUOTE_AGE, UPDATE_RATE, TRADE_RATE,
-    OFI, _, _, _, TFI, _, _, _, FLOW, _, _, _,
+    OFI, _, _, _, IV_OFI, _, _, _, TFI, _, _, _, FLOW, _, _, _,
     TRADES, CONTRACTS, PREMIUM_USD, UPDATES, REDUCTIONS, BLOCK_PREMIUM_USD,
     DELTA, VEGA, IV_MARK, FORWARD, INDEX, OPEN_INTEREST,
     USD_VEGA, USD_DELTA, USD_PREMIUM, PRESSURE, MID,
@@ -67,6 +65,10 @@ def metrics_of_row(
         out[QUOTE_AGE, r] = seconds(now_ns, columns.i64[c.CHANGE_NS, i])
     if columns.validity[i] & c.NOT_REGULAR == 0 and not past_expiry(i, now_ns, columns):
         book_metrics(r, i, now_ns, columns, books, out)
+        if columns.u8[c.IS_OPTION, i] != 0 and columns.f32[c.VEGA, i] > ZERO:
+            vega_metrics(r, i, columns, books, out)
+            if not settling(i, now_ns, columns):
+                anchored_metrics(r, i, now_ns, columns, out)
 
 
 def past_expiry(i: int, now_ns: int, columns: Columns) -> bool:
@@ -84,6 +86,8 @@ def held_metrics(r: int, i: int, columns: Columns, out: NDArray[np.float32]) -> 
     out[INDEX, r] = f32[c.INDEX, i]
     out[OPEN_INTEREST, r] = f32[c.OPEN_INTEREST, i]
     out[PRESSURE, r] = f32[c.PRESSURE, i]
+    if columns.u8[c.LIQUIDITY, i] != 0:
+        out[LIQUIDITY_CLASS, r] = np.float32(columns.u8[c.LIQUIDITY, i])
     if columns.i64[c.FORWARD_E6, i] != c.NO_FORWARD:
         out[FORWARD, r] = np.float32(columns.i64[c.FORWARD_E6, i]) * E6
 
@@ -150,8 +154,6 @@ def book_metrics(
     out[DEPTH_OBI, r] = depth_obi
     if mid > ZERO:
         out[SPREAD_REL, r] = spread * tick / mid
-    if f32[c.VEGA, i] > ZERO:
-        out[SPREAD_VOL, r] = spread * tick * usd / f32[c.VEGA, i]
     units = units_of(i, columns)
     out[DEPTH_UNDERLYING, r] = depth * units
     out[MID, r] = mid
@@ -164,6 +166,69 @@ def book_metrics(
             out[USD_VEGA, r] = size * f32[c.VEGA, i]
             out[USD_DELTA, r] = size * f32[c.DELTA, i] * out[FORWARD, r]
             out[USD_PREMIUM, r] = size * mid * usd
+
+
+def vega_metrics(r: int, i: int, columns: Columns, books: Books, out: NDArray[np.float32]) -> None:
+    """Metrics of a regular option in vol points: its spread, its tick, and the depth nearby."""
+    f32 = columns.f32
+    vega = f32[c.VEGA, i]
+    usd_per_tick = iv_usd_factor(i, columns) / f32[c.PRICE_PER, i] * f32[c.TICK, i]
+    spread = np.float32(columns.i32[c.ASK, i] - columns.i32[c.BID, i])
+    out[SPREAD_VOL, r] = spread * usd_per_tick / vega
+    out[VOL_PER_TICK, r] = step_at(i, mid2_of(i, columns), columns) * usd_per_tick / vega
+    if math.isnan(usd_per_tick):
+        return  # A distance without a forward is unknown, and so is what lies within it.
+    units = depth_within(i, NEAR_VOL * vega / usd_per_tick, columns, books) * units_of(i, columns)
+    out[DEPTH_USD_VEGA, r] = units * vega
+    out[DEPTH_USD_DELTA, r] = units * abs(f32[c.DELTA, i]) * out[FORWARD, r]
+
+
+def anchored_metrics(
+    r: int, i: int, now_ns: int, columns: Columns, out: NDArray[np.float32]
+) -> None:
+    """Anchored order-flow imbalance of a regular option, where a tick lets it be seen."""
+    f32 = columns.f32
+    unknown = math.isnan(f32[c.DELTA, i] + f32[c.THETA, i] + out[FORWARD, r])
+    if unknown or not out[VOL_PER_TICK, r] <= VOL_PER_TICK_MAX:
+        return
+    _, _, mean_depth = spread_and_means(i, now_ns, columns)
+    dt = seconds(now_ns, columns.i64[c.OFI_NS, i])
+    for h in range(c.HALF_LIFE_COUNT):
+        flow = f32[c.IV_OFI_BUY + h, i] - f32[c.IV_OFI_SELL + h, i]
+        out[IV_OFI + h, r] = flow * decay(dt, RATES[h]) / mean_depth
+
+
+def iv_usd_factor(i: int, columns: Columns) -> float:
+    """USD of one unit of premium, volatility sense: the forward where premiums are in coin."""
+    if columns.u8[c.IS_INVERSE, i] == 0:
+        return np.float32(1)
+    if columns.i64[c.FORWARD_E6, i] == c.NO_FORWARD:
+        return NAN
+    return np.float32(columns.i64[c.FORWARD_E6, i]) * E6
+
+
+def step_at(i: int, ticks2: int, columns: Columns) -> float:
+    """Tick that holds at a price (in half ticks), in smallest ticks of the listing."""
+    if ticks2 >= 2 * np.int64(columns.i32[c.COARSE_FROM, i]):
+        return np.float32(columns.i32[c.STEP, i])
+    return np.float32(1)
+
+
+def depth_within(i: int, ticks_max: float, columns: Columns, books: Books) -> float:
+    """Sizes of the used book, both sides, at most ticks_max from the mid; native size."""
+    mid2 = mid2_of(i, columns)
+    slot = columns.i32[c.SLOT, i]
+    if slot == c.NO_SLOT:
+        half_spread = np.float32(columns.i32[c.ASK, i] - columns.i32[c.BID, i]) * HALF
+        near = half_spread <= ticks_max
+        return columns.f32[c.BID_SIZE, i] + columns.f32[c.ASK_SIZE, i] if near else ZERO
+    depth = ZERO
+    for side in range(2):
+        for m in range(min(books.levels[slot, side], c.LEVELS_USED)):
+            distance2 = abs(mid2 - 2 * np.int64(books.price[slot, side, m]))
+            if np.float32(distance2) * HALF <= ticks_max:
+                depth += books.size[slot, side, m]
+    return depth
 
 
 def mid2_of(i: int, columns: Columns) -> int:

@@ -22,6 +22,9 @@ _MEAN: Final = ("regular_weight", "update_ns")  # What every time-weighted mean 
 _USD: Final = ("is_inverse", "is_option", "index")
 _UNITS: Final = ("multiplier", "is_inverse", "is_option", "bid", "ask", "tick")
 _OFI: Final = ("ofi_buy", "ofi_sell", "ofi_ns")
+_IV_OFI: Final = ("iv_ofi_buy", "iv_ofi_sell", "ofi_ns")
+_IV: Final = (*_PRICES, "tick", "vega", "price_per", "is_inverse", "is_option", "forward_e6")
+_STEP: Final = ("step", "coarse_from")
 _OFI_MEAN: Final = (*_OFI, "depth_sum", *_MEAN, *_TOP)
 _TRADED: Final = ("trade_buy", "trade_sell")
 _DEPTH_MEAN: Final = (*_DEPTH, *_PRICES, "spread_sum", *_MEAN)
@@ -39,10 +42,11 @@ def _held(name: str, unit: str, limits: str, meaning: str, column: str = "") -> 
 
 
 def _per_half_life(
-    name: str, unit: str, limits: str, reads: tuple[str, ...], meaning: str
-) -> tuple[Metric, ...]:
+    name: str, unit: str, limits: str, reads: tuple[str, ...], meaning: str,
+    parity: Parity = "delta-odd",
+) -> tuple[Metric, ...]:  # fmt: skip
     return tuple(
-        _metric(f"{name}_{h}s", unit, limits, "delta-odd", reads, f"{meaning}, half-life {h} s")
+        _metric(f"{name}_{h}s", unit, limits, parity, reads, f"{meaning}, half-life {h} s")
         for h in _HALF_LIVES_S
     )
 
@@ -54,10 +58,18 @@ METRICS: Final = (
     _metric("depth_obi", "1", _SHARE, "delta-odd", _DEPTH_MEAN,
             "the same over the used book, levels weighted by their distance in mean spreads"),
     _metric("spread_rel", "1", _POSITIVE, "unsigned", (*_PRICES, "tick"), "spread over mid"),
-    _metric("spread_vol", "vol points", _POSITIVE, "unsigned",
-            (*_PRICES, "tick", "vega", "price_per", *_USD), "spread over vega"),
+    _metric("spread_vol", "vol points", _POSITIVE, "unsigned", _IV, "spread over vega"),
+    _metric("vol_per_tick", "vol points", _POSITIVE, "unsigned", (*_IV, *_STEP),
+            "smallest move of the price over vega"),
     _metric("depth_underlying", "underlying", _POSITIVE, "unsigned", (*_DEPTH, *_UNITS),
             "all sizes of the used book, both sides"),
+    _metric("depth_usd_vega", "USD per vol point", _NOT_NEGATIVE, "unsigned",
+            (*_IV, *_DEPTH, "multiplier"), "vega of the sizes within 2 vol points of the mid"),
+    _metric("depth_usd_delta", "USD", _NOT_NEGATIVE, "unsigned",
+            (*_IV, *_DEPTH, "multiplier", "delta"),
+            "delta x forward of the sizes within 2 vol points of the mid"),
+    _metric("liquidity_class", "1", "1 to 4", "unsigned", ("liquidity",),
+            "quarter of all listings by updates x depth in USD; 4 the most active"),
     _metric("quote_age_s", "s", "0 to 36000", "unsigned", ("change_ns",),
             "time since a price or size of the used book changed"),
     _metric("update_rate", "1/s", _NOT_NEGATIVE, "unsigned", ("updates", "count_ns"),
@@ -66,6 +78,11 @@ METRICS: Final = (
             "prints, half-life 300 s"),
     *_per_half_life("ofi", "mean depths", _ANY, _OFI_MEAN,
                     "order-flow imbalance of the touch over its mean depth"),
+    *_per_half_life("iv_ofi", "mean depths", _ANY,
+                    (*_IV, *_STEP, *_IV_OFI, "depth_sum", *_MEAN, *_TOP, "delta", "theta",
+                     "settle_window_ns"),
+                    "order-flow imbalance beyond what the forward and time explain, over mean "
+                    "depth", parity="vega-even"),
     *_per_half_life("tfi", "1", _SHARE, _TRADED, "bought minus sold over traded size"),
     *_per_half_life("flow", "underlying", _ANY, (*_TRADED, "trade_ns", *_UNITS),
                     "bought minus sold size"),

@@ -11,14 +11,21 @@ from feeds.events import EVENT, TICKER, Flag, Kind
 START_NS = 1_700_000_000_000_000_000
 SECOND = 1_000_000_000
 EXPIRY_NS = START_NS + 5 * 3600 * SECOND
+FORWARDS = {"AAA": 1000.0, "BBB": 50.0}
+TICKS_PER_VEGA = (0.37, 0.9, 2.3)  # vol points of a smallest tick: seen, seen, hidden
+KNEE = 200  # of a tick table, in smallest ticks; from there on a step is three of them
 
 
 def listings(count: int) -> list[Listing]:
-    """Inverse and linear options of two expiries, every seventh a perpetual."""
+    """Inverse and linear options of one expiry, every seventh a perpetual.
+
+    Every fourth one, in another order than the kinds, has a tick table.
+    """
     made = []
     for i in range(count):
         inverse = i % 3 == 0
         option = i % 7 != 6
+        tick = 0.0005 if inverse else 0.05
         made.append(
             Listing(
                 venue="toy",
@@ -28,12 +35,15 @@ def listings(count: int) -> list[Listing]:
                 multiplier=(1.0, 0.1, 100.0)[i % 3],
                 price_ccy="AAA",
                 settle="inverse" if inverse else "linear",
-                tick=0.0005 if inverse else 0.05,
+                tick=tick,
                 expiry_ns=EXPIRY_NS if option else None,
                 strike_e9=(1000 + i) * 10**9 if option else None,
                 right=("P" if i % 5 == 0 else "C") if option else None,
                 style="european" if option else None,
                 price_per=10.0 if i % 3 == 2 else 1.0,
+                tick_table=((KNEE * tick, 2 * tick), (1.5 * KNEE * tick, 3 * tick))
+                if i % 4 == 2
+                else (),
                 settle_window_s=1800.0 if option else None,
             )
         )
@@ -52,26 +62,38 @@ def static(listing: Listing, listing_id: int) -> dict[str, object]:
         "settle_window_s": listing.settle_window_s,
         "underlying": listing.underlying,
         "listing_id": listing_id,
+        "strike": None if listing.strike_e9 is None else listing.strike_e9 / 10**9,
+        "tick_table": listing.tick_table,
     }
 
 
 @dataclass
 class ToyMarket:
-    """Random walks of quotes, books, prints, gaps and greeks; seeded."""
+    """Random walks of quotes, books, prints, gaps, forwards and greeks; seeded.
+
+    Quotes do not follow the forward, so that sides stand, rise and fall beyond their drift, which
+    is from a tenth of a tick to some twenty ticks a second, by listing.
+    """
 
     listings: list[Listing]
     seed: int
     trade_rate: float = 0.1
     gap_rate: float = 0.002
+    jump_rate: float = 1 / 60  # of a forward, by more than 1 %, per second
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
+        self.greeks = random.Random(self.seed + 1000)
         count = len(self.listings)
         self.mid = [self.random.randrange(60, 400) for _ in range(count)]
+        for i, one in enumerate(self.listings):
+            if one.tick_table:
+                self.mid[i] = KNEE + self.greeks.randrange(-5, 6)
         self.size = [[20.0, 20.0] for _ in range(count)]
         self.pace = [self.random.choice([1.5, 0.8, 0.3, 0.1, 0.03]) for _ in range(count)]
         self.has_book = [i % 4 == 1 for i in range(count)]
-        self.forward = {"AAA": 1000.0, "BBB": 50.0}
+        self.forward = dict(FORWARDS)
+        self.delta = [self.greeks.uniform(0.2, 0.8) for _ in range(count)]
         self.seq = 0
 
     def second(self, t_ns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +101,10 @@ class ToyMarket:
         rows: list[tuple] = []
         tickers: list[tuple] = []
         for name in self.forward:
-            self.forward[name] *= 1 + self.random.gauss(0, 2e-4)
+            move = self.random.gauss(0, 2e-4)
+            if self.greeks.random() < self.jump_rate:
+                move = self.greeks.choice([-1, 1]) * self.greeks.uniform(0.012, 0.03)
+            self.forward[name] = round(self.forward[name] * (1 + move), 4)
         moments = sorted(
             (t_ns - self.random.randrange(SECOND), i)
             for i in range(len(self.listings))
@@ -154,13 +179,25 @@ class ToyMarket:
         return (rx_ns, ex_ns, self.seq, price, size, i, Kind.TRADE, side, flags, 0, 0)
 
     def _ticker(self, i: int, rx_ns: int) -> tuple:
-        listing, rnd = self.listings[i], self.random
-        nan = np.nan
-        delta = rnd.uniform(0.2, 0.8) * (-1 if listing.right == "P" else 1)
-        forward = self.forward[listing.underlying]
-        if rnd.random() < 0.1:
+        listing, rnd, nan = self.listings[i], self.random, np.nan
+        self.delta[i] = min(0.8, max(0.2, self.delta[i] + rnd.uniform(-0.04, 0.04)))
+        delta = self.delta[i] * (-1 if listing.right == "P" else 1)
+        forward = index = self.forward[listing.underlying]
+        tick_usd = usd_of_tick(listing)
+        vega = tick_usd / TICKS_PER_VEGA[i // 3 % 3] * self.greeks.uniform(0.99, 1.01)
+        theta = -tick_usd * 86400 / 20 * self.greeks.uniform(0.9, 1.1)  # a tick in 20 s
+        draw = rnd.random()
+        if draw < 0.1:
             delta, forward = nan, nan
+        elif draw < 0.2:
+            theta = nan
         return (
-            rx_ns, rx_ns, self.seq, i, nan, nan, nan, 0.5, delta, 0.01, 1.5, -0.1, forward,
-            self.forward[listing.underlying], 10.0, rx_ns,
+            rx_ns, rx_ns, self.seq, i, nan, nan, nan, 0.5, delta, 0.01, vega, theta, forward,
+            index, 10.0, rx_ns,
         )  # fmt: skip
+
+
+def usd_of_tick(listing: Listing) -> float:
+    """What the smallest tick is worth at the first forward, per underlying unit."""
+    factor = FORWARDS[listing.underlying] if listing.settle == "inverse" else 1.0
+    return listing.tick * factor / listing.price_per

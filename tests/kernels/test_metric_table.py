@@ -11,6 +11,7 @@ from scanner.state import State
 
 NOW_NS = 1_800_000_000_000_000_000
 SECOND_NS = 1_000_000_000
+PERPETUAL_ROW, COARSE_ROW = 3, 2
 ROWS = 8  # The odd ones have depth, every other pair is inverse.
 LEVELS = 5
 GATES = {"has_state", "validity", "expiry_ns"}
@@ -39,7 +40,8 @@ def market() -> State:
     col.u8[c.IS_OPTION, rows] = [1, 1, 1, 0, 1, 1, 1, 1]  # Row 3: an inverse perpetual.
     col.u8[c.IS_INVERSE, rows] = [0, 0, 1, 1, 0, 0, 1, 1]
     col.validity[rows] = 0
-    steps = np.arange(LEVELS)
+    set_vol_per_tick(state)
+    steps = 2 * np.arange(LEVELS)
     books.levels[:] = LEVELS
     books.price[:, 0, :LEVELS] = 1_000 - steps
     books.price[:, 1, :LEVELS] = 1_006 + steps
@@ -47,6 +49,22 @@ def market() -> State:
     for slot, row in enumerate(range(1, ROWS, 2)):
         col.f32[[c.BID_SIZE, c.ASK_SIZE], row] = books.size[slot, :, 0]
     return state
+
+
+def set_vol_per_tick(state: State) -> None:
+    """Let a tick be worth 1.2 vol points, but 1.8, so that OFI*_h has no value, in one row.
+
+    The price of that row is just on the threshold of its tick table, that of others is a little
+    below theirs, so that ticks and thresholds show.
+    """
+    f32, i32 = state.columns.f32[:, :ROWS], state.columns.i32[:, :ROWS]
+    i32[c.STEP] = 5
+    i32[c.COARSE_FROM] = [500, 500, 1003, 500, 1004, 1004, 500, 500]
+    step = np.where(i32[c.COARSE_FROM] == 1004, 1, 5)
+    forward = np.where(state.columns.u8[c.IS_INVERSE, :ROWS], 50_000, 1)
+    usd_per_step = f32[c.TICK] / f32[c.PRICE_PER] * forward * step
+    f32[c.VEGA] = usd_per_step / np.where(np.arange(ROWS) == COARSE_ROW, 1.8, 1.2)
+    state.columns.u8[c.LIQUIDITY, :ROWS] = 4
 
 
 def measured(state: State) -> dict[str, np.ndarray]:
@@ -68,8 +86,12 @@ def disturb(state: State, name: str) -> None:
         return
     column = next(column for column in c.COLUMNS if column.name == name)
     rows = slice(column.first, column.first + column.count)
-    if column.dtype == "f4":
+    if name == "theta":
+        state.columns.f32[rows, :ROWS] = np.nan  # Only whether it is known matters.
+    elif column.dtype == "f4":
         state.columns.f32[rows, :ROWS] *= np.float32(1.37)
+        if name == "delta":
+            state.columns.f32[rows, 0] = np.nan
     elif column.dtype == "u1":
         state.columns.u8[rows, :ROWS] ^= 1
     elif name == "slot":
@@ -90,7 +112,13 @@ READABLE = [one.name for one in c.COLUMNS if one.name not in GATES] + ["books"]
 
 
 def test_every_metric_has_a_value_here():
-    assert [name for name, values in BASE.items() if np.isnan(values).any()] == []
+    for name, values in BASE.items():
+        missing = np.flatnonzero(np.isnan(values)).tolist()
+        of_options = name.startswith(("m.iv_ofi", "m.depth_usd")) or name in (
+            "m.vol_per_tick", "m.spread_vol",
+        )  # fmt: skip
+        expected = [PERPETUAL_ROW] if of_options else []
+        assert missing == sorted(expected + [COARSE_ROW] * name.startswith("m.iv_ofi")), name
 
 
 @pytest.mark.parametrize("column", READABLE)
@@ -108,6 +136,7 @@ def test_exchanging_the_sides_turns_the_sign_of_what_has_one_and_nothing_else():
     f32 = state.columns.f32
     for left, right, count in (
         (c.BID_SIZE, c.ASK_SIZE, 1), (c.OFI_BUY, c.OFI_SELL, 4), (c.TRADE_BUY, c.TRADE_SELL, 4),
+        (c.IV_OFI_BUY, c.IV_OFI_SELL, 4),
     ):  # fmt: skip
         swapped = f32[left : left + count].copy()
         f32[left : left + count] = f32[right : right + count]

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from tests.oracles.anchored import Anchors, Held, Top
 from tests.oracles.book import ASK, BID, DictionaryBook
+from tests.oracles.liquidity import depth_near
 
 QUOTE, BOOK_SNAPSHOT, BOOK_DELTA, TRADE, CLEAR, STATE_CHANGE = 1, 2, 3, 4, 5, 6
 LAST, SNAPSHOT_START, REJECTED, BLOCK, COMBO_LEG, RFQ = 1, 2, 4, 8, 16, 32
@@ -21,6 +23,7 @@ EXPIRED, GAP, SETTLING, TRUNCATED, NO_STATE = 128, 256, 4096, 8192, 16384
 
 HALF_LIVES_S = (1, 5, 30, 300)
 USED_LEVELS = 10
+HIDING_TICK_VOL = 1.5  # A larger tick, in vol points, hides what volatility does.
 CAPACITY = 32
 NAN = math.nan
 
@@ -125,6 +128,11 @@ class State:
         return (self.bids[0][1] + self.asks[0][1]) / 2
 
     @property
+    def top(self) -> Top | None:
+        """Best bid and ask; None where the state is not regular."""
+        return (self.bids[0], self.asks[0]) if self.regular else None
+
+    @property
     def mid(self) -> float:
         """In ticks."""
         return (self.bids[0][0] + self.asks[0][0]) / 2
@@ -158,7 +166,8 @@ class OracleListing:
     """One listing: event rows in, validity, order flow and metrics out.
 
     static: tick, multiplier, price_per, inverse, is_option, expiry_ns, settle_window_s,
-    underlying, listing_id.
+    underlying, listing_id; and, where there are any, strike and tick_table, which is
+    ((above_price, tick), ...) beyond the smallest tick. Neither need be given.
     """
 
     def __init__(self, static: Mapping[str, Any]) -> None:
@@ -177,6 +186,9 @@ class OracleListing:
         self.bar_began_with_state = False
         self.buying = {h: DecayedSum(h) for h in HALF_LIVES_S}  # P_h, positive order flow
         self.selling = {h: DecayedSum(h) for h in HALF_LIVES_S}  # N_h
+        self.anchors = Anchors(static) if static["is_option"] else None
+        self.iv_buying = {h: DecayedSum(h) for h in HALF_LIVES_S}  # P_h of the anchored flow
+        self.iv_selling = {h: DecayedSum(h) for h in HALF_LIVES_S}
         self.bought = {h: DecayedSum(h) for h in HALF_LIVES_S}  # B_h, aggressive buys
         self.sold = {h: DecayedSum(h) for h in HALF_LIVES_S}  # S_h
         self.mean_spread, self.mean_depth = TimeWeightedMean(), TimeWeightedMean()
@@ -186,7 +198,9 @@ class OracleListing:
         self.aggressor = 0
         self.sides_by_rule = self.sides_unknown = 0
         self.tick_values: dict[str, float] = {}
+        self.ticker_ns = 0  # of the last ticker
         self.pressure = NAN  # written by the scanner at each observation
+        self.liquidity_class = NAN  # written by the scanner, which alone sees all listings
 
     # --- rows -----------------------------------------------------------------------------
 
@@ -203,11 +217,18 @@ class OracleListing:
                 self._close(update)
 
     def ticker(self, row: Any) -> None:
-        """Keep what is a number; NaN is no news."""
-        for name in ("delta", "vega", "iv_mark", "forward", "index", "open_interest"):
+        """Keep what is a number; NaN is no news. After the last of a tick comes `roll`."""
+        self.ticker_ns = int(row["rx_ns"])
+        for name in ("delta", "vega", "theta", "iv_mark", "forward", "index", "open_interest"):
             value = float(row[name])
             if not math.isnan(value):
                 self.tick_values[name] = value
+
+    def roll(self) -> None:
+        """Move the anchors once for all of a tick's tickers, before the rows of the tick."""
+        if self.anchors is not None:
+            held = (self.tick_values.get(name, NAN) for name in ("forward", "delta", "theta"))
+            self.anchors.roll(Held(self.ticker_ns, *held))
 
     def advance(self, grid_ns: int) -> bool:
         """Let a grid time pass; True where it is the one that made the listing expire."""
@@ -290,10 +311,7 @@ class OracleListing:
         for level in range(USED_LEVELS if self.has_depth else 1):
             e = event_ofi(pair_old, new, level)
             self.bar[level] += e or 0.0
-            if level == 0 and e is not None and pair_old.regular and new.regular:
-                for h in HALF_LIVES_S:
-                    self.buying[h].add(t, max(e, 0.0))
-                    self.selling[h].add(t, max(-e, 0.0))
+        self._flow(t, pair_old, new)
         if booked:
             self.counts["updates"].add(t, 1)
         if is_reduction(pair_old, new):
@@ -303,6 +321,22 @@ class OracleListing:
             self.changed_ns = t
         self.fresh |= moved or old.bits != new.bits
         self.state_before, self.state = old, new
+
+    def _flow(self, t: int, old: State, new: State) -> None:
+        """Both decayed kinds of order flow, which share the time of their last event.
+
+        An update is here what `_change` accepted: trades and ignored rows are no events, not
+        even where the drift has left the band meanwhile.
+        """
+        anchored = self.anchors.update(old.top, new.top) if self.anchors is not None else None
+        e = event_ofi(old, new, 0)
+        if e is None or not (old.regular and new.regular):
+            return
+        for h in HALF_LIVES_S:
+            self.buying[h].add(t, max(e, 0.0))
+            self.selling[h].add(t, max(-e, 0.0))
+            self.iv_buying[h].add(t, max(anchored or 0.0, 0.0))
+            self.iv_selling[h].add(t, max(-(anchored or 0.0), 0.0))
 
     def _observe(self, t: int, ex_ns: int) -> State:
         """The state the raw rows amount to; SETTLING depends on the time and is not stored."""
@@ -423,6 +457,20 @@ class OracleListing:
         """`OFI_h(T)`, native size."""
         return self.buying[h].read(now_ns) - self.selling[h].read(now_ns)
 
+    def iv_ofi(self, now_ns: int, h: int) -> float:
+        """`OFI*_h(T)`, native size."""
+        return self.iv_buying[h].read(now_ns) - self.iv_selling[h].read(now_ns)
+
+    def activity_usd(self, now_ns: int) -> float:
+        """`a` of the liquidity class; NaN where the row is not ranked."""
+        if not self.regular(now_ns):
+            return NAN
+        strike = self.static.get("strike")
+        usd = NAN if strike is None else strike
+        for name in ("index", "forward"):
+            usd = self.tick_values.get(name, usd)
+        return self.counts["updates"].read(now_ns) * self.mean_depth_at(now_ns) * self.units * usd
+
     @property
     def usd_factor(self) -> float:
         """USD per unit of quoted price, for cash values."""
@@ -454,6 +502,7 @@ class OracleListing:
         for name in ("premium", "block_premium"):
             out[f"{name}_usd"] = self.counts[name].read(now_ns) * self.usd_factor
         out["pressure"] = self.pressure
+        out["liquidity_class"] = self.liquidity_class
         rate = math.log(2) / 300
         out["update_rate"] = self.counts["updates"].read(now_ns) * rate
         out["trade_rate"] = self.counts["trades"].read(now_ns) * rate
@@ -486,10 +535,10 @@ class OracleListing:
             "microprice_offset": spread / 2 * obi,
             "depth_obi": depth_obi(state, self.mean_spread_at(now_ns)),
             "spread_rel": spread / mid if mid > 0 else NAN,
-            "spread_vol": spread * usd / self.static["price_per"] / vega if vega > 0 else NAN,
             "depth_underlying": sizes * multiplier,
             "mid": mid,
         }
+        out |= self._option_metrics(state, now_ns)
         mean_depth = self.mean_depth_at(now_ns)
         for h in HALF_LIVES_S:
             out[f"ofi_{h}s"] = self.ofi(now_ns, h) / mean_depth
@@ -498,6 +547,32 @@ class OracleListing:
         out["ofi_30s_usd_vega"] = units * vega
         out["ofi_30s_usd_delta"] = units * delta * forward
         out["ofi_30s_usd_premium"] = units * mid * usd / self.static["price_per"]
+        return out
+
+    def _option_metrics(self, state: State, now_ns: int) -> dict[str, float]:
+        """Those in units of volatility; NaN for anything but an option with vega > 0."""
+        flows = [f"iv_ofi_{h}s" for h in HALF_LIVES_S]
+        names = ["spread_vol", "vol_per_tick", "depth_usd_vega", "depth_usd_delta", *flows]
+        out = dict.fromkeys(names, NAN)
+        vega, delta, theta, forward = (
+            self.tick_values.get(name, NAN) for name in ("vega", "delta", "theta", "forward")
+        )
+        if self.anchors is None or not vega > 0:
+            return out
+        tick_usd = self.static["tick"] / self.static["price_per"]
+        if self.static["inverse"]:
+            tick_usd *= forward
+        out["spread_vol"] = state.spread * tick_usd / vega
+        out["vol_per_tick"] = self.anchors.grid.step(state.mid) * tick_usd / vega
+        # An inverse option without a forward has no distances in USD: NaN, not an empty book.
+        near = depth_near(state.bids + state.asks, state.mid, 2 * vega / tick_usd)
+        out["depth_usd_vega"] = near * self.units * vega
+        out["depth_usd_delta"] = near * self.units * abs(delta) * forward
+        known = not any(math.isnan(one) for one in (delta, theta, forward))
+        visible = known and out["vol_per_tick"] <= HIDING_TICK_VOL
+        if visible and not self.validity(now_ns) & SETTLING:
+            for h, name in zip(HALF_LIVES_S, flows, strict=True):
+                out[name] = self.iv_ofi(now_ns, h) / self.mean_depth_at(now_ns)
         return out
 
 

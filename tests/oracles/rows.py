@@ -13,7 +13,7 @@ from tests.oracles.metrics import OracleListing, Row
 SECOND = 10**9
 START = 1_700_000_000 * SECOND
 NAN = math.nan
-GREEKS = ("delta", "vega", "iv_mark", "forward", "index", "open_interest")
+GREEKS = ("delta", "vega", "theta", "iv_mark", "forward", "index", "open_interest")
 Rows = list[Row]
 
 
@@ -106,9 +106,10 @@ def state_change(at_s: float, state: int) -> Rows:
     return [row(at_s, m.STATE_CHANGE, flags=m.LAST, level=state)]
 
 
-def ticker(listing_id: int = 0, **values: float) -> dict[str, float]:
+def ticker(listing_id: int = 0, at_s: float = 0.0, **values: float) -> dict[str, float]:
     """A ticker row with news of `values` only."""
-    return {"listing_id": listing_id} | dict.fromkeys(GREEKS, NAN) | values
+    identity = {"listing_id": listing_id, "rx_ns": START + round(at_s * SECOND)}
+    return identity | dict.fromkeys(GREEKS, NAN) | values
 
 
 def at(at_s: float) -> int:

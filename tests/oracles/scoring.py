@@ -23,6 +23,7 @@ from tests.oracles.evidence import (
     fisher_statistic,
     fixed_point,
 )
+from tests.oracles.liquidity import LiquidityClasses
 from tests.oracles.metrics import NAN, SETTLING, OracleListing, decay, seconds
 
 LISTS = ("spike", "broad")
@@ -242,6 +243,7 @@ class OracleScanner:
         self.group_histograms = HistogramRing(DRIVER_BINS)
         self.member_mean = MeanRing()
         self.groups: dict[GroupKey, tuple[int, float, float]] = {}
+        self.liquidity = LiquidityClasses()
 
     def apply(self, rows: Iterable[Any]) -> None:
         for row in rows:
@@ -249,14 +251,21 @@ class OracleScanner:
             self.listings[listing_id].apply((row,))
 
     def tickers(self, rows: Iterable[Any]) -> None:
+        """All tickers of one tick, before its rows: anchors move once a tick."""
+        heard = set()
         for row in rows:
-            self.listings[int(row["listing_id"])].ticker(row)
+            listing_id = int(row["listing_id"])
+            self.listings[listing_id].ticker(row)
+            heard.add(listing_id)
+        for listing_id in heard:
+            self.listings[listing_id].roll()
 
     def scan(self, now_ns: int) -> OracleScan:
         """Score every fresh row; everything read is as it stood before this scan."""
         rings = (self.driver_histograms, self.list_histograms, self.group_histograms)
         for ring in (*rings, self.member_mean):
             ring.roll(now_ns)
+        self._classify(now_ns)
         references = [self.list_histograms.total((stratum, 0)) for stratum in range(5)]
         scored = []
         for listing_id, listing in self.listings.items():
@@ -283,6 +292,15 @@ class OracleScanner:
             references,
             {i: track.observations for i, track in self.tracks.items()},
         )
+
+    def _classify(self, now_ns: int) -> None:
+        """Liquidity classes, as of before this scan's scores."""
+        if not self.liquidity.due(now_ns):
+            return
+        activity = {i: listing.activity_usd(now_ns) for i, listing in self.listings.items()}
+        self.liquidity.assign(activity, now_ns)
+        for listing_id, class_ in self.liquidity.classes.items():
+            self.listings[listing_id].liquidity_class = class_
 
     # --- one listing ----------------------------------------------------------------------
 

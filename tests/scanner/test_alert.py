@@ -71,7 +71,14 @@ PLAIN = Alert(
     persistence=0.75,
     impact=NO_SKILL,
     liquidity=Liquidity(
-        mid=0.02, spread_rel=0.05, depth_underlying=12.5, quote_age_s=0.4, one_sided=False
+        mid=0.02,
+        spread_rel=0.05,
+        spread_vol=1.75,
+        depth_underlying=12.5,
+        depth_usd_vega=1234.4,
+        quote_age_s=0.4,
+        one_sided=False,
+        liquidity_class=3,
     ),
     drivers=(SPREAD,),
     families={"liquidity": 0.71, "imbalance": 0.29},
@@ -158,7 +165,8 @@ def test_explanation_names_what_when_why_and_how_sure():
     assert "underlying down, volatility up" in text
     assert "-1,234 USD vega, unknown delta, +500 USD premium" in text
     assert "no skill measured" in text
-    assert "spread 5 % of mid, depth 12.5 underlying, quote age 0.4 s" in text
+    assert "spread 5 % of mid or 1.75 vol points, depth 12.5 underlying (1,234 USD vega " in text
+    assert "within 2 vol points), quote age 0.4 s, liquidity class 3 of 4" in text
     assert "liquidity 71 %, imbalance 29 %" in text
     assert "z +8.1, value -1.25 against -3.5, p 3e-07" in text
 
@@ -187,7 +195,14 @@ def test_explanation_of_an_invalid_end_says_so_and_shows_no_number():
 
 def test_explanation_marks_missing_parts():
     bare = Liquidity(
-        mid=None, spread_rel=None, depth_underlying=None, quote_age_s=None, one_sided=True
+        mid=None,
+        spread_rel=None,
+        spread_vol=None,
+        depth_underlying=None,
+        depth_usd_vega=None,
+        quote_age_s=None,
+        one_sided=True,
+        liquidity_class=None,
     )
     driver = msgspec.structs.replace(SPREAD, value=None, baseline=None, p=None)
     text = explain(

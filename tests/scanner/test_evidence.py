@@ -102,6 +102,9 @@ def test_liquidity_is_the_strongest_listings_own(book, scans):
         "spread_rel": [0.05, 0.5, 1, 1, 1, 1],
         "depth_underlying": [3, 4, 1, 1, 1, 1],
         "quote_age_s": [0.25, 9, 1, 1, 1, 1],
+        "spread_vol": [1, 2.5, 1, 1, 1, 1],
+        "depth_usd_vega": [1, 700, 1, 1, 1, 1],
+        "liquidity_class": [math.nan, 2, 1, 1, 1, 1],
     }
     scans.validity[1] = Validity.NO_BID
     for second in (0, 1):
@@ -109,6 +112,8 @@ def test_liquidity_is_the_strongest_listings_own(book, scans):
     book_seen = alerts[0].liquidity
     assert (book_seen.spread_rel, book_seen.depth_underlying) == (0.5, 4.0)
     assert (book_seen.quote_age_s, book_seen.one_sided) == (9.0, True)
+    assert (book_seen.spread_vol, book_seen.depth_usd_vega) == (2.5, 700.0)
+    assert book_seen.liquidity_class == 2
     assert alerts[0].validity == ("no_bid",)
 
 

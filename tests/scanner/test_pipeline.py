@@ -1,0 +1,35 @@
+"""Table rows through the grid: which scans there are, and what each of them has seen."""
+
+import numpy as np
+
+from feeds.events import EVENT, TICKER, Flag, Kind
+from scanner.config import load
+from scanner.pipeline import Pipeline, scan_tables
+from tests.kernels.market import SECOND, START_NS, listings
+
+BID, ASK = 1, -1
+
+
+def quote(rx_ns: int, bid: int, ask: int, tick: float) -> list[tuple]:
+    return [
+        (rx_ns, 0, 0, price * tick, 5.0, 0, Kind.QUOTE, side, flags, 0, 0)
+        for price, side, flags in ((bid, BID, 0), (ask, ASK, Flag.LAST))
+    ]
+
+
+def test_a_row_is_first_seen_by_the_scan_at_or_after_it():
+    pipeline = Pipeline(load())
+    (listing,) = members = listings(1)
+    pipeline.scanner.add(members)
+    # On the grid, a nanosecond behind it, and half way: a grid time sees what came until then.
+    times = {START_NS: 100, START_NS + SECOND + 1: 102, START_NS + 5 * SECOND // 2: 104}
+    rows = np.array(
+        [row for t, bid in times.items() for row in quote(t, bid, bid + 2, listing.tick)], EVENT
+    )
+    seen = []
+    for t, alerts in scan_tables(rows, np.empty(0, TICKER), pipeline):
+        assert alerts == []
+        ticks = float(pipeline.last_scan.metrics["mid"][0]) / listing.tick
+        seen.append(((t - START_NS) / SECOND, round(ticks)))
+    assert pipeline.scan_ns == SECOND
+    assert seen == [(0.0, 101), (2.0, 103), (3.0, 105)]
