@@ -139,9 +139,18 @@ def _ticks_and_kinds(
         counts["rows_bad_size"] += int((bad_size & ~off).sum())
         bad = off | bad_size
         missing |= bad
-        kind[bad & (kind != Kind.TRADE)] = Kind.CLEAR
+        kind[_updates_with(bad, rows["flags"]) & (kind != Kind.TRADE)] = Kind.CLEAR
     ticks = np.where(missing, c.NO_PRICE, np.where(missing, 0, nearest)).astype(np.int32)
     return ticks, kind
+
+
+def _updates_with(bad: NDArray[np.bool_], flags: NDArray[np.uint16]) -> NDArray[np.bool_]:
+    """All rows of the updates that hold a bad one: half an update is none."""
+    last = (flags & Flag.LAST) != 0
+    update = np.cumsum(last) - last
+    some_bad = np.zeros(len(bad), np.bool_)
+    some_bad[update[bad]] = True
+    return np.asarray(some_bad[update])
 
 
 def empty_rows() -> EventRows:

@@ -1,0 +1,118 @@
+"""Rows that no listing can have meant: counted, and their book is not believed."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from feeds.events import EVENT, TICKER, Flag, Kind
+from kernels.columns import NO_FORWARD, TICKER_FIELDS, Validity
+from scanner.batch import build_batch, build_tickers
+from scanner.engine import Scanner
+from tests.kernels.market import SECOND, START_NS, listings
+
+TICK = 0.0005  # of listing 0
+
+
+def quote(at_s: float, listing_id: int, bid: float, ask: float, size: float = 5.0) -> list[tuple]:
+    rx_ns = START_NS + int(at_s * SECOND)
+    return [
+        (rx_ns, 0, 0, price, size, listing_id, Kind.QUOTE, side, flags, 0, 0)
+        for price, side, flags in ((bid, 1, 0), (ask, -1, Flag.LAST))
+    ]
+
+
+def trade(at_s: float, price: float, flags: int = 0) -> tuple:
+    rx_ns = START_NS + int(at_s * SECOND)
+    return (rx_ns, 0, 0, price, 2.0, 0, Kind.TRADE, 1, Flag.LAST | flags, 0, 0)
+
+
+def scanned(*rows: list[tuple]) -> tuple[Scanner, int]:
+    """A scanner of two listings after the rows, and the validity of the first one."""
+    scanner = Scanner()
+    scanner.add(listings(2))
+    scanner.apply(np.array([row for part in rows for row in part], EVENT), None)
+    result = scanner.scan(START_NS + 10 * SECOND)
+    return scanner, int(result.validity[0])
+
+
+GOOD = quote(1, 0, 0.05, 0.052)
+OTHER = quote(1, 1, 10.0, 10.1)
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (quote(2, 0, 0.0502, 0.052), "rows_off_grid"),
+        (quote(2, 0, np.inf, 0.052), "rows_off_grid"),
+        (quote(2, 0, 0.05, 2e6), "rows_off_grid"),
+        (quote(2, 0, 0.05, 0.052, size=-1.0), "rows_bad_size"),
+        (quote(2, 0, 0.05, 0.052, size=np.inf), "rows_bad_size"),
+    ],
+)
+def test_a_bad_quote_makes_its_listing_a_gap_and_no_other(bad, reason):
+    scanner, validity = scanned(GOOD, OTHER, bad)
+    assert validity & Validity.GAP
+    assert scanner.state.columns.validity[1] == 0
+    assert scanner.row_counts()[reason] in (1, 2)  # Either side, or both, of the quote.
+    assert scanned(GOOD, OTHER, bad, quote(3, 0, 0.05, 0.052))[1] == 0  # The next one heals it.
+
+
+def test_a_bad_trade_is_counted_and_leaves_the_book_alone():
+    scanner, validity = scanned(GOOD, [trade(2, 0.0502), trade(2, 0.0505)])
+    assert validity == 0
+    assert scanner.row_counts()["rows_off_grid"] == 1
+    assert scanner.scan(START_NS + 11 * SECOND).metrics["trades"][0] == pytest.approx(1, rel=0.03)
+
+
+def test_a_negotiated_print_may_lie_between_ticks():
+    scanner, validity = scanned(GOOD, [trade(2, 0.05021, Flag.BLOCK)])
+    assert validity == 0
+    assert scanner.row_counts()["rows_off_grid"] == 0
+
+
+def test_rows_of_nobody_and_rejected_rows_are_counted():
+    rejected = [(*row[:8], row[8] | Flag.REJECTED, *row[9:]) for row in quote(2, 0, 0.04, 0.06)]
+    scanner, _ = scanned(GOOD, quote(2, 7, 0.05, 0.052), rejected)
+    counts = scanner.row_counts()
+    assert counts["rows_unknown_listing"] == counts["rows_rejected"] == 2
+    assert scanner.scan(START_NS + 11 * SECOND).metrics["mid"][0] == pytest.approx(0.051)
+
+
+def test_rows_are_stable_by_listing_and_an_open_update_waits():
+    scanner, _ = scanned(GOOD)
+    later, first = quote(5, 1, 10.0, 10.1), quote(5, 0, 0.05, 0.0525)
+    rows = np.array([later[0], first[0], first[1], later[1], quote(6, 0, 0.05, 0.053)[0]], EVENT)
+    batch, waiting = build_batch(rows, 2, scanner.state, scanner.device, Counter())
+    assert batch.listing.tolist() == [1, 0]
+    assert batch.start.tolist() == [0, 2, 4]
+    assert batch.ticks.tolist() == [200, 202, 100, 105]
+    assert batch.side.tolist() == [1, -1, 1, -1]
+    assert waiting["listing_id"].tolist() == [0]
+    assert waiting["rx_ns"].tolist() == [START_NS + 6 * SECOND]
+
+
+def test_tickers_are_stable_by_listing_and_say_when_they_came():
+    rows = np.zeros(4, TICKER)
+    rows["rx_ns"] = START_NS + np.arange(4)
+    rows["listing_id"] = [1, 0, 7, 1]  # Nobody is 7.
+    rows["delta"] = [0.1, 0.2, 0.3, 0.4]
+    rows["forward"] = [50_000.25, np.nan, 1, 0]  # None is 0.
+    scanner, _ = scanned(GOOD)
+    tickers = build_tickers(rows, 2, scanner.state, scanner.device)
+    assert tickers.listing.tolist() == [1, 0]
+    assert tickers.start.tolist() == [0, 2, 3]
+    assert (tickers.rx_ns - START_NS).tolist() == [0, 3, 1]
+    delta = tickers.value[TICKER_FIELDS.index("delta")]
+    assert delta.tolist() == np.float32([0.1, 0.4, 0.2]).tolist()
+    assert tickers.forward_e6.tolist() == [50_000_250_000, NO_FORWARD, NO_FORWARD]
+
+
+def test_a_retired_listing_stays_ended_whatever_still_arrives():
+    scanner, validity = scanned(GOOD)
+    assert validity == 0
+    scanner.universe.retire(0, START_NS + 11 * SECOND)
+    scanner.apply(np.array(quote(12, 0, 0.05, 0.053), EVENT))
+    result = scanner.scan(START_NS + 13 * SECOND)
+    assert int(result.validity[0]) == Validity.EXPIRED
+    assert result.metrics["mid"][0] != result.metrics["mid"][0]
