@@ -4,9 +4,8 @@ from kernels import columns as c
 from kernels.arrays import Columns
 
 
-def expire(listing_count: int, now_ns: int, columns: Columns) -> int:
-    """Mark every row whose expiry has come; returns the next expiry in ns, 0 if there is none."""
-    next_ns = 0
+def expire(listing_count: int, now_ns: int, columns: Columns) -> None:
+    """Mark every row whose expiry has come."""
     for i in range(listing_count):
         expiry_ns = columns.i64[c.EXPIRY_NS, i]
         if expiry_ns == 0 or columns.validity[i] & c.EXPIRED:
@@ -14,6 +13,3 @@ def expire(listing_count: int, now_ns: int, columns: Columns) -> int:
         if expiry_ns <= now_ns:
             columns.validity[i] |= c.EXPIRED
             columns.u8[c.FRESH, i] = 1
-        elif next_ns == 0 or expiry_ns < next_ns:
-            next_ns = expiry_ns
-    return next_ns

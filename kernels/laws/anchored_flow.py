@@ -65,8 +65,8 @@ def beyond_drift(moved_ticks: float, drift: float, step: float) -> int:
 
     >>> beyond_drift(f32(7), f32(4), f32(2)), beyond_drift(f32(8), f32(4), f32(2))
     (0, 1)
-    >>> beyond_drift(f32(-4), f32(0), f32(2))
-    -1
+    >>> beyond_drift(f32(-3), f32(0), f32(2)), beyond_drift(f32(-4), f32(0), f32(2))
+    (0, -1)
 
     Source: methods of the project, section 00.1.
     """

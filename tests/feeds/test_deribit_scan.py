@@ -79,6 +79,7 @@ def left(frames: list[bytes]) -> list[int]:
 TAKEN = {
     "change": book(),
     "change of one side": book({"bids": []}),
+    "deletion that names an amount": book({"bids": [["delete", 0.018, 7.0]]}),
     "empty change": book({"bids": [], "asks": []}),
     "ticker": ticker(),
     "ticker of a perpetual": without(without(ticker(), "greeks"), "bid_iv"),
@@ -128,6 +129,11 @@ def test_the_scanner_takes_the_frequent_messages(name):
 def test_the_scanner_leaves_what_it_does_not_fully_understand(name):
     assert left([book(), LEFT[name], book()]) == [1]
     decoded([book(), LEFT[name], book()], IDS)
+
+
+def test_a_deleted_level_has_no_size_whatever_the_message_says():
+    out = clean([TAKEN["deletion that names an amount"]], IDS)
+    assert tuples(out.rows.view(), "price", "size") == [(0.018, 0.0), (0.02, 4.5)]
 
 
 def test_scanned_and_read_messages_keep_the_order_of_their_frames():
