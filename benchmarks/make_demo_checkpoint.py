@@ -52,7 +52,7 @@ def _go_on(
     scanner.add(simulation.listings)
     if learned is not None:
         today = {place: symbol for symbol, place in names.items()}
-        scanner.restore(learned.renamed(today), start_ns)
+        learned.renamed(today).into(scanner, start_ns)
     for grid_ns, rows, tickers in simulation:
         scanner.apply(rows, tickers)
         scanner.scan(grid_ns)

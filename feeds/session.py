@@ -24,8 +24,9 @@ from feeds.channels import Answer, Asked, ChannelLedger, Order, Purpose, ResyncQ
 from feeds.clock import Clock
 from feeds.contract import Listing
 from feeds.errors import FrameError, SessionError
+from feeds.journal import Journal
 from feeds.links import Link, LinkState, SessionCounts, SessionPolicy, carrier, host_of, place
-from feeds.record import Journal, Record, RecordType
+from feeds.record import Record, RecordType
 from feeds.venue import ChannelOptions, HttpRequest, Limits, Unsubscriber, Venue
 
 FIRST_OWN_REQUEST_ID: Final = 1_000_000  # Above the ids of any plan, below 10 digits for years.

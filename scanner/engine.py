@@ -19,7 +19,6 @@ from scanner.tick import apply_batch, apply_tickers, export_metrics, scan
 from scanner.universe import Universe
 
 if TYPE_CHECKING:
-    from scanner.checkpoint import Checkpoint
     from scanner.config import ScanConfig
 
 SECOND_NS: Final = 1_000_000_000
@@ -75,14 +74,6 @@ class Scanner:
     def add(self, listings: Iterable[Listing]) -> list[int]:
         """Take listings into the universe; returns their listing ids, in order."""
         return [self.universe.add(listing) for listing in listings]
-
-    def restore(self, checkpoint: "Checkpoint", now_ns: int) -> None:
-        """Start from a checkpoint at grid time now_ns instead of cold; before the first scan.
-
-        Raises:
-            ValueError: a scan has run.
-        """
-        checkpoint.into(self, now_ns)
 
     def apply(self, rows: EventRows, tickers: TickerRows | None = None) -> None:
         """Hand over rows in the order of their receipt; they are applied at the next tick."""

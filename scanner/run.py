@@ -21,8 +21,9 @@ import structlog
 
 from feeds.budget import ConnectBudget
 from feeds.contract import Listing
+from feeds.journal import Journal, JournalLimits
 from feeds.links import LinkState, SessionPolicy
-from feeds.record import Journal, JournalLimits, Record, RecordType
+from feeds.record import Record, RecordType
 from feeds.session import VenueSession
 from feeds.venues import VENUES
 from scanner import __version__

@@ -29,8 +29,6 @@ VENUE: Final = "deribit"
 SETTLE_WINDOW_S: Final = 1800.0
 INDEX_TICK: Final = 0.0001
 CLASS_SHARES: Final = (0.10, 0.20, 0.30, 0.40)
-CLASS_COUNT: Final = len(CLASS_SHARES)
-SPARES_PER_UNDERLYING: Final = 2
 
 _DAYS: Final = (1, 2, 3, 7, 14, 28, 56, 91, 182, 273)
 _DAYS_LARGE: Final = (1, 2, 3, 4, 7, 14, 21, 28, 35, 56, 70, 91, 126, 182, 273, 364)

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from feeds.errors import JournalError
-from feeds.record import Journal
+from feeds.journal import Journal
 from feeds.segments import compact
 from scanner.alert import Alert, encode
 from scanner.checkpoint import Checkpoint

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feeds.errors import JournalError
-from feeds.record import Journal, JournalLimits, Record, RecordType, Redactor
+from feeds.journal import Journal, JournalLimits
+from feeds.record import Record, RecordType, Redactor
 from feeds.replay import read_journal
 from feeds.segments import COMPACTED, SegmentWriter, compact, segment_path, segment_paths
 
@@ -218,7 +219,8 @@ def test_disk_that_stands_still_never_blocks_the_caller(tmp_path):
 KILLED = """
 import sys
 from pathlib import Path
-from feeds.record import Journal, JournalLimits, RecordType
+from feeds.journal import Journal, JournalLimits
+from feeds.record import RecordType
 
 class Clock:
     ns = 0

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from feeds.errors import JournalError
-from feeds.record import Journal, JournalLimits, Record, RecordType
+from feeds.journal import Journal, JournalLimits
+from feeds.record import Record, RecordType
 from feeds.replay import JournalSummary, SourceKind, journal_kind, read_journal
 from feeds.segments import COMPACTED, SCHEMA, compact, segment_path
 

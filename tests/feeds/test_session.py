@@ -9,8 +9,9 @@ import pytest
 
 from feeds.budget import ConnectBudget
 from feeds.errors import SessionError
+from feeds.journal import Journal
 from feeds.links import LinkState
-from feeds.record import Journal, RecordType, Redactor
+from feeds.record import RecordType, Redactor
 from feeds.replay import read_journal
 from feeds.session import VenueSession
 from feeds.venue import ChannelOptions

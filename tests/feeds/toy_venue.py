@@ -15,8 +15,9 @@ from aiohttp.test_utils import TestServer
 from feeds.budget import ConnectBudget
 from feeds.contract import Listing, ListingKind
 from feeds.errors import FrameError, SessionError
+from feeds.journal import Journal
 from feeds.links import SessionPolicy
-from feeds.record import Journal, Record, RecordType
+from feeds.record import Record, RecordType
 from feeds.session import VenueSession
 from feeds.venue import (
     ChannelOptions,

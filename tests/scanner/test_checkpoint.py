@@ -73,7 +73,7 @@ def key(listing: Listing) -> str:
 
 def second_run(saved: Path, order: list[int], at_s: int = 151, seed: int = 6) -> Run:
     run = Run(ToyMarket(listings(COUNT), seed), order)
-    run.scanner.restore(load(saved), START_NS + at_s * SECOND)
+    load(saved).into(run.scanner, START_NS + at_s * SECOND)
     return run
 
 
@@ -104,7 +104,7 @@ def test_a_listing_that_comes_later_finds_its_baselines(first: Run, saved: Path)
 def test_listings_known_to_the_state_before_the_restore_find_theirs(saved: Path) -> None:
     run = Run(ToyMarket(listings(COUNT), 6), list(range(COUNT)))
     run.scanner.tick(START_NS)
-    run.scanner.restore(load(saved), START_NS + SECOND)
+    load(saved).into(run.scanner, START_NS + SECOND)
     assert (run.scanner.state.scores.baseline[c.COUNT, 0, :COUNT] > 0).all()
 
 
@@ -193,7 +193,7 @@ def test_a_listing_without_baselines_starts_from_its_stratum_and_is_warming(save
     checkpoint = load(saved)
     market = ToyMarket([replace(x, symbol=f"NEW-{x.symbol}") for x in listings(COUNT)], 6)
     run = Run(market, list(range(COUNT)))
-    run.scanner.restore(checkpoint, START_NS + 151 * SECOND)
+    checkpoint.into(run.scanner, START_NS + 151 * SECOND)
     run.scan(151)
     assert (run.scanner.state.scores.baseline[c.COUNT] == 0).all()
     seen = run.scanner.state.columns.i64[c.OBSERVED_NS, :COUNT] > 0
@@ -239,7 +239,7 @@ def test_a_run_of_few_listings_hands_the_priors_it_had_on(saved: Path) -> None:
     checkpoint = load(saved)
     lonely = replace(checkpoint, memory=replace(checkpoint.memory, place={}))
     run = Run(ToyMarket(listings(COUNT), 6), [0, 1, 2])
-    run.scanner.restore(lonely, START_NS + SECOND)
+    lonely.into(run.scanner, START_NS + SECOND)
     run.scanner.scan(START_NS + SECOND)
     assert capture(run.scanner).prior.tobytes() == checkpoint.prior.tobytes()
     assert np.isnan(capture(Scanner(SMALL)).prior).all()
@@ -250,7 +250,7 @@ def test_histograms_move_to_the_hour_before_and_leave_after_24_hours(saved: Path
     count = int(checkpoint.tables["lists"][:, 0, 0].sum())
     now_ns = (START_NS // HOUR_NS + 1000) * HOUR_NS + 59 * 60 * SECOND
     scanner = Scanner(SMALL)
-    scanner.restore(checkpoint, now_ns)
+    checkpoint.into(scanner, now_ns)
     assert scanner.scan(now_ns).reference_count[0] == count > 0
     last = (now_ns // HOUR_NS + 24) * HOUR_NS
     assert scanner.scan(last - 1).reference_count[0] == count
@@ -264,7 +264,7 @@ def test_an_older_hour_leaves_before_a_newer_one() -> None:
     lists[0, 0, 0, 7], lists[5, 0, 0, 7] = 10, 100
     scanner = Scanner(SMALL)
     now_ns = 500_000 * HOUR_NS
-    scanner.restore(replace(blank, tables={**blank.tables, "lists": lists}), now_ns)
+    replace(blank, tables={**blank.tables, "lists": lists}).into(scanner, now_ns)
     assert scanner.scan(now_ns).reference_count[0] == 110
     assert scanner.scan(now_ns + 19 * HOUR_NS).reference_count[0] == 10
     again = capture(scanner).tables["lists"]
@@ -307,7 +307,7 @@ def test_listings_that_have_not_come_are_handed_on_for_a_week(saved: Path) -> No
 
 def test_a_scanner_that_has_scanned_cannot_be_restored(first: Run, saved: Path) -> None:
     with pytest.raises(ValueError, match="scan_count was 150, expected a new scanner"):
-        first.scanner.restore(load(saved), START_NS + 151 * SECOND)
+        load(saved).into(first.scanner, START_NS + 151 * SECOND)
 
 
 def test_renaming_moves_baselines_to_other_names(saved: Path) -> None:
@@ -467,7 +467,7 @@ def test_the_demonstration_is_calibrated_from_its_first_seconds() -> None:
     scanner = Scanner()
     scanner.add(simulation.listings)
     names = {place: name for name, place in emulated_names(simulation.listings).items()}
-    scanner.restore(load(DEMO).renamed(names), start_ns)
+    load(DEMO).renamed(names).into(scanner, start_ns)
     scored, warming, hits = 0, 0, np.zeros(2)
     for now_ns, rows, tickers in simulation:
         scanner.apply(rows, tickers)

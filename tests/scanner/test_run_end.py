@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from feeds.clock import Clock
-from feeds.record import Journal, RecordType
+from feeds.journal import Journal
+from feeds.record import RecordType
 from feeds.replay import read_journal
 from feeds.segments import COMPACTED, segment_path, segment_paths
 from kernels import columns as c
