@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scanner.config import ScanConfig
 
 SECOND_NS: Final = 1_000_000_000
+MS_NS: Final = 1_000_000
 _NO_TICKERS: Final = np.empty(0, TICKER)
 
 
@@ -66,6 +67,7 @@ class Scanner:
             engine.listings_capacity, engine.depth_slots_capacity, self.device.threads, bars=bars
         )
         self.counts: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
+        self._tick_ns = engine.tick_ms * MS_NS
         self._pending: deque[EventRows] = deque()
         self._tickers: deque[TickerRows] = deque()
         self._open: EventRows = empty_rows()
@@ -94,8 +96,27 @@ class Scanner:
         return sum(len(rows) for rows in self._pending)
 
     def tick(self, now_ns: int) -> int:
-        """Apply all pending rows received at or before now_ns; returns how many."""
+        """Apply all pending rows received at or before now_ns; returns how many.
+
+        A tick that spans several tick periods (late in a run, or from a table) stops at each that
+        has tickers: a quote is measured against the greeks of its own time.
+        """
         self.state.sync(self.universe)
+        return sum(self._step(step_ns) for step_ns in [*self._ticker_times(now_ns), now_ns])
+
+    def _ticker_times(self, now_ns: int) -> list[int]:
+        """Beginnings and ends of the tick periods before now_ns in which tickers came."""
+        if not self._tickers:
+            return []
+        firsts = [queue[0]["rx_ns"][0] for queue in (self._tickers, self._pending) if queue]
+        if min(firsts) > now_ns - self._tick_ns:
+            return []  # The usual case: the tick is one period long.
+        times = [rows["rx_ns"][rows["rx_ns"] <= now_ns] for rows in self._tickers]
+        ends = -(-np.concatenate(times) // self._tick_ns) * self._tick_ns
+        steps = np.union1d(ends - self._tick_ns, ends)
+        return [int(t) for t in steps if min(firsts) <= t < now_ns]
+
+    def _step(self, now_ns: int) -> int:
         count = self.universe.row_count
         news = _due(self._tickers, now_ns, _NO_TICKERS)
         tickers = build_tickers(news, count, self.state, self.device)

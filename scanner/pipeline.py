@@ -7,7 +7,7 @@ scanner/run.py; in a replay it is the log, or the times of a table recording.
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +17,8 @@ from feeds.tables import TableRecording
 from scanner.alert import Alert
 from scanner.alerts import AlertBook, AlertRules
 from scanner.config import ScanConfig, config_hash
-from scanner.engine import Scanner
+from scanner.engine import MS_NS, Scanner
 from scanner.result import ScanResult
-
-MS_NS: Final = 1_000_000
 
 
 def alert_rules(config: ScanConfig) -> AlertRules:

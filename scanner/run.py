@@ -30,8 +30,9 @@ from scanner import __version__
 from scanner.alert import Alert, Sink
 from scanner.checkpoint import Checkpoint
 from scanner.config import ScanConfig, VenueSettings, config_hash, effective
+from scanner.engine import MS_NS
 from scanner.intake import MEGABYTE, Intake, Wishes, channel_options
-from scanner.pipeline import MS_NS, Pipeline, grid_after
+from scanner.pipeline import Pipeline, grid_after
 from scanner.view_model import Rates, VenueHealth
 
 CLOCK_STEP_NS: Final = 250 * MS_NS  # NTP slews by less than this between two looks.

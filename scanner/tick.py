@@ -50,7 +50,7 @@ def scan(
     if state.reference.roll(now_ns):
         _cumulate(state, device)
     device.expire(row_count, now_ns, state.columns)
-    _classify(now_ns, row_count, state, device)
+    assign_classes(now_ns, row_count, state, device)
     fresh = np.flatnonzero(state.columns.u8[c.FRESH, :row_count]).astype(np.uint32)
     reference_count = state.common.above_2[:, 0, 0].copy()
     device.observe(
@@ -67,7 +67,7 @@ def scan(
     return _result(now_ns, row_count, fresh, reference_count, top, groups, state, device)
 
 
-def _classify(now_ns: int, row_count: int, state: State, device: CpuDevice) -> None:
+def assign_classes(now_ns: int, row_count: int, state: State, device: CpuDevice) -> None:
     """Assign liquidity classes when they are due (docs/SCORING.md, section 2)."""
     if state.class_due_ns == 0:
         state.class_due_ns = now_ns + CLASS_FIRST_NS

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from feeds.contract import Listing, ListingKind, format_e9
+from kernels import columns as c
 from scanner.alert import SECOND_NS, Alert
 from scanner.alerts import LISTING_LISTS, REACH_RATIO, AlertBook
 from scanner.evidence import Evidence, listing_evidence
@@ -131,7 +132,7 @@ def view_model(
     return ViewModel(
         now_ns=result.now_ns,
         scan_index=result.scan_index,
-        listing_count=int(np.count_nonzero(result.observed_ns > 0)),
+        listing_count=int(np.count_nonzero((result.validity & c.NO_STATE) == 0)),
         fresh_count=len(result.fresh),
         rates=rates or Rates(),
         calibration=_calibration(result, book.rules.p_on),

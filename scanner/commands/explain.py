@@ -24,8 +24,10 @@ def explain_alert(alert_id: str, source: Path) -> int:
     messages: dict[str, list[Alert]] = {}
     with file.open("rb") as lines:
         for line in lines:
-            if line.startswith(b'{"id":"' + alert_id.encode()):
-                alert = decode(line)
+            if b'"id":"' + alert_id.encode() not in line:
+                continue
+            alert = decode(line)
+            if alert.id.startswith(alert_id):
                 messages.setdefault(alert.id, []).append(alert)
     if len(messages) != 1:
         raise InputError(f"{file}: {len(messages)} alerts begin with {alert_id!r}, expected one")

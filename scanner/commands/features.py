@@ -16,12 +16,12 @@ from kernels.cpu.features import METRIC_NAMES
 from scanner.commands.arguments import write_json, write_line
 from scanner.commands.progress import Progress
 from scanner.config import ScanConfig, from_effective, load
-from scanner.engine import Scanner
+from scanner.engine import MS_NS, Scanner
 from scanner.errors import InputError
 from scanner.intake import Intake
-from scanner.pipeline import MS_NS, Pipeline, grid_after, take_tables
+from scanner.pipeline import Pipeline, grid_after, take_tables
 from scanner.replay import recorded_config
-from scanner.tick import export_metrics
+from scanner.tick import assign_classes, export_metrics
 from scanner.universe import NO_CONTRACT
 
 IDENTITY: Final = (
@@ -31,7 +31,8 @@ IDENTITY: Final = (
 BOOK: Final = ("bid", "bid_size", "ask", "ask_size", "mid")
 BARS: Final = ("ofi_bar", *(f"ofi_bar_{m}" for m in range(2, c.LEVELS_USED + 1)))
 # The engine's mid is float32; the exact one of BOOK takes its place here.
-METRICS: Final = tuple(name for name in METRIC_NAMES if name != "mid")
+# Pressure is a score's, and nothing is scored here.
+METRICS: Final = tuple(name for name in METRIC_NAMES if name not in ("mid", "pressure"))
 COLUMNS: Final = (*IDENTITY, *BOOK, *BARS, *METRICS, "validity")
 GROUP_ROWS: Final = 262_144  # Rows held before a row group is written: about 100 MB.
 
@@ -132,6 +133,7 @@ def _frames(
     metrics = any(name in METRICS for name in names)
     for k, now_ns in enumerate(grid):
         scanner.tick(now_ns)
+        assign_classes(now_ns, len(wanted), scanner.state, scanner.device)
         ids = np.flatnonzero(scanner.state.columns.u8[c.HAS_STATE, : len(wanted)] * wanted)
         if len(ids):
             yield _columns(scanner, now_ns, ids, metrics=metrics)

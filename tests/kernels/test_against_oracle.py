@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from scanner.config import load
 from scanner.engine import Scanner
 from tests.kernels.market import SECOND, START_NS, ToyMarket, listings, static
 from tests.oracles.metrics import OracleListing
@@ -18,7 +19,8 @@ Z = {"rel": 5e-3, "abs": 5e-3}
 
 def engine_and_oracle(count):
     members = listings(count)
-    scanner = Scanner(bars=True)
+    # The oracle knows no tick but the second that it is given.
+    scanner = Scanner(load(None, {"engine.tick_ms": 1000}), bars=True)
     scanner.add(members)
     oracle = OracleScanner([OracleListing(static(one, i)) for i, one in enumerate(members)])
     return members, scanner, oracle

@@ -14,6 +14,7 @@ import pytest
 
 from feeds.contract import Listing, ListingKind
 from feeds.events import EVENT, TICKER, Flag, Kind
+from scanner.config import load
 from scanner.engine import Scanner
 from tests.kernels.market import static
 from tests.oracles.metrics import OracleListing
@@ -198,7 +199,7 @@ def received(rows, t, tick_ns):
 
 
 def through_engine(makers, tick_ns):
-    scanner = Scanner()
+    scanner = Scanner(load(None, {"engine.tick_ms": tick_ns // 1_000_000}))
     ids = scanner.add(makers.listings)
     for t, rows, tickers in makers.ticks(tick_ns):
         scanner.apply(rows, tickers)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 
 import numpy as np
 import pyarrow.compute as pc
@@ -33,6 +34,8 @@ class Watch:
     def on_scan(self, run, alerts):
         self.run = run
         self.alerts += len(alerts)
+        # Metrics are computed when they are asked for, and the next tick changes what they say.
+        self.last = run.pipeline.last_scan.now_ns, run.pipeline.last_scan.metrics["obi"].copy()
         self.ever_in_gap |= self.in_gap()
         scores = run.pipeline.last_scan.score
         symbols = run.pipeline.universe.symbols("deribit")
@@ -155,21 +158,21 @@ def recorded(tmp_path_factory):
                 live.stop()
                 with contextlib.suppress(asyncio.CancelledError):
                     await running
-            return live
+            return live, watch
 
-        live = asyncio.run(scenario())
-    return folder / "recording", live
+        live, watch = asyncio.run(scenario())
+    return folder / "recording", live, watch
 
 
 def test_only_the_touched_listings_turn_invalid_and_all_recover_to_the_true_book(recorded):
-    _, live = recorded
+    _, live, _ = recorded
     assert live.journal.lost == 0
     assert live.sessions["deribit"].counts.resyncs >= 1
     assert live.sessions["deribit"].counts.disconnects >= 1
 
 
 def test_a_replay_of_the_recording_gives_the_same_alert_bytes(recorded, capsysbinary):
-    folder, live = recorded
+    folder, live, _ = recorded
     assert main(["replay", str(folder), "--json"]) == 0
     *alerts, summary = capsysbinary.readouterr().out.splitlines()
     assert alerts == (folder / ALERTS_NAME).read_bytes().splitlines()
@@ -179,8 +182,18 @@ def test_a_replay_of_the_recording_gives_the_same_alert_bytes(recorded, capsysbi
     assert f'"scans": {live.pipeline.counts.scans}'.encode() in summary
 
 
+def test_an_alert_of_the_recording_is_explained_by_the_begin_of_its_id(recorded, capsys):
+    folder, _, _ = recorded
+    first = json.loads((folder / ALERTS_NAME).read_text().splitlines()[0])
+    assert main(["explain", first["id"][:12], "--from", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert first["scope"] in said
+    assert main(["explain", "0" * 32, "--from", str(folder)]) == 2
+    assert "0 alerts begin with" in capsys.readouterr().err
+
+
 def test_the_universe_of_the_recording_can_be_listed(recorded, capsys):
-    folder, live = recorded
+    folder, live, _ = recorded
     assert main(["universe", "--from", str(folder), "--json"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == live.pipeline.universe.row_count + 1
@@ -188,17 +201,15 @@ def test_the_universe_of_the_recording_can_be_listed(recorded, capsys):
 
 
 def test_features_of_the_recording_hold_the_state_of_the_run(recorded, tmp_path):
-    folder, live = recorded
+    folder, live, watch = recorded
+    now_ns, obi = watch.last
     out = tmp_path / "f.parquet"
     assert main(["features", str(folder), "--out", str(out), "--every", "100ms"]) == 0
     table = pq.read_table(out, columns=["ts_ns", "symbol", "bid", "ask", "obi"])
-    last = live.pipeline.last_scan
     mine = {
-        one["symbol"]: one
-        for one in table.filter(pc.equal(table["ts_ns"], last.now_ns)).to_pylist()
+        one["symbol"]: one for one in table.filter(pc.equal(table["ts_ns"], now_ns)).to_pylist()
     }
     assert len(mine) > 200
     for symbol, row in live.pipeline.universe.symbols("deribit").items():
         if symbol in mine:
-            expected = float(last.metrics["obi"][row])
-            assert mine[symbol]["obi"] == pytest.approx(expected, nan_ok=True)
+            assert mine[symbol]["obi"] == pytest.approx(float(obi[row]), nan_ok=True)

@@ -3,9 +3,11 @@
 import numpy as np
 
 from feeds.events import EVENT, TICKER, Flag, Kind
+from kernels.columns import IV_OFI_BUY
 from scanner.config import load
+from scanner.engine import Scanner
 from scanner.pipeline import Pipeline, scan_tables
-from tests.kernels.market import SECOND, START_NS, listings
+from tests.kernels.market import SECOND, START_NS, ToyMarket, listings
 
 BID, ASK = 1, -1
 
@@ -33,3 +35,23 @@ def test_a_row_is_first_seen_by_the_scan_at_or_after_it():
         seen.append(((t - START_NS) / SECOND, round(ticks)))
     assert pipeline.scan_ns == SECOND
     assert seen == [(0.0, 101), (2.0, 103), (3.0, 105)]
+
+
+def test_one_late_tick_leaves_the_same_state_as_the_ticks_it_spans():
+    members = listings(21)
+    one, many = Scanner(), Scanner()
+    for scanner in (one, many):
+        scanner.add(members)
+    market = ToyMarket(members, 7)
+    for k in range(1, 31):
+        t = START_NS + k * SECOND
+        rows, tickers = market.second(t)
+        for scanner in (one, many):
+            scanner.apply(rows, tickers)
+        one.tick(t)
+        for tenth in range(9, -1, -1):
+            many.tick(t - tenth * SECOND // 10)
+    assert np.isfinite(one.state.columns.f32[IV_OFI_BUY, :21]).all()
+    assert one.state.columns.f32[IV_OFI_BUY, :21].any()
+    for mine, theirs in zip(one.state.columns, many.state.columns, strict=True):
+        assert mine.tobytes() == theirs.tobytes()

@@ -89,7 +89,7 @@ def test_no_line_is_longer_than_the_page(model):
 
 def test_header_says_when_how_much_and_how_fast(model):
     lines = page(model)
-    assert "2026-03-26 12:00:43 UTC   scan 3   listings 3   fresh 3" in lines[0]
+    assert "2026-03-26 12:00:43 UTC   scan 3   listings 4   fresh 3" in lines[0]
     assert "messages/s   41.2k   rows/s   96.0k   scan   12.3ms" in lines[1]
 
 
@@ -251,7 +251,7 @@ def test_spread_is_a_percentage(share, text):
 def test_plain_lines_carry_the_same_numbers(model):
     lines = plain_lines(model)
     assert lines[0] == (
-        "2026-03-26 12:00:43 scan 3: 3 of 3 listings fresh, 41.2k msg/s, 96.0k rows/s, 12.3ms, "
+        "2026-03-26 12:00:43 scan 3: 3 of 4 listings fresh, 41.2k msg/s, 96.0k rows/s, 12.3ms, "
         "3 alerts open; calibration ≤1s ok, 2-4s ok, 5-15s 50%, 16-60s 1%, >60s 0%, groups ok"
     )
     assert lines[1] == (
