@@ -129,7 +129,7 @@ def journal_kind(path: Path) -> SourceKind:
     if path.is_dir():
         if (path / COMPACTED).exists() or any(path.glob("segment-*.arrows")):
             return SourceKind.JOURNAL
-        if (path / "listings.parquet").exists():
+        if any(path.glob("listings*.parquet")):
             return SourceKind.TABLES
         raise JournalError(
             f"{path}: holds neither a raw recording (segment-000001.arrows or {COMPACTED}) "

@@ -33,6 +33,11 @@ FIRST_OWN_REQUEST_ID: Final = 1_000_000  # Above the ids of any plan, below 10 d
 _NETWORK_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError)
 
 
+def _words(error: Exception) -> str:
+    """What went wrong; a timeout has no words of its own."""
+    return str(error) or type(error).__name__
+
+
 @dataclass(slots=True, eq=False)
 class VenueSession:
     """Keeps one venue's channels flowing into the journal and the pipeline.
@@ -69,7 +74,7 @@ class VenueSession:
     links: list[Link] = field(init=False, default_factory=list)
     listings: dict[str, Listing] = field(init=False, default_factory=dict)
     given_up: set[str] = field(init=False, default_factory=set)  # channels, until a new socket
-    problem: str = field(init=False, default="")  # the last failure of discovery
+    problem: str = field(init=False, default="")  # failure of the last discovery, "" if none
     resyncs: ResyncQueue = field(init=False)
     _bucket: TokenBucket = field(init=False)
     _next_id: int = field(init=False, default=FIRST_OWN_REQUEST_ID)
@@ -195,6 +200,8 @@ class VenueSession:
             found.update((listing.symbol, listing) for listing in listings or ())
         self._discovered_ns = self.clock.now_ns()
         self.counts.discoveries += 1
+        if complete:
+            self.problem = ""
         if complete and not found:
             # An empty answer would end every subscription; a venue in trouble gives such.
             self.problem = f"{self.venue.NAME}: discovery gave no listings"
@@ -242,7 +249,7 @@ class VenueSession:
                         self.problem = f"{url}: more than {self.policy.http_bytes_max} bytes"
                         return None
         except _NETWORK_ERRORS as error:
-            self.problem = f"{url}: {error!r}"
+            self.problem = f"{url}: {_words(error)}"
             return None
         return bytes(body)
 
@@ -312,6 +319,14 @@ class VenueSession:
 
     # Connections
 
+    @property
+    def trouble(self) -> str:
+        """What keeps the feed from being whole now, in one line; empty where nothing does."""
+        down = [link for link in self.links if link.state is not LinkState.OPEN and link.problem]
+        if down:
+            return f"{len(down)} of {len(self.links)} connections down: {down[0].problem}"
+        return self.problem
+
     async def _run_link(self, link: Link) -> None:
         """Connect and serve for ever; each failure is counted and backs off."""
         try:
@@ -343,7 +358,7 @@ class VenueSession:
                     decode_text=False,
                 )
         except _NETWORK_ERRORS as error:
-            link.problem = f"{self.ws_url}: {error!r}"
+            link.problem = f"{self.ws_url}: {_words(error)}"
             return None
 
     async def _serve(self, link: Link, socket: "aiohttp.ClientWebSocketResponse[bool]") -> None:
@@ -389,7 +404,7 @@ class VenueSession:
                     try:
                         await socket.send_str(reply)
                     except _NETWORK_ERRORS as error:
-                        return f"reply failed: {error!r}"
+                        return f"reply failed: {_words(error)}"
             elif message.type is kinds.CLOSE:
                 return f"venue closed with {message.data} {message.extra or ''}".rstrip()
             elif message.type is kinds.ERROR:
@@ -429,7 +444,7 @@ class VenueSession:
                 self._sent(link, order)
                 await socket.send_str(order.request.text)
         except _NETWORK_ERRORS as error:
-            return f"send failed: {error!r}"
+            return f"send failed: {_words(error)}"
 
     def _sent(self, link: Link, order: Order) -> None:
         self.counts.requests += 1

@@ -120,7 +120,7 @@ def record(
     ] = Path("recordings"),
     seconds: Seconds = None,
     tables: Annotated[
-        bool, typer.Option("--tables", help="Write a table recording (Parquet) instead.")
+        bool, typer.Option("--tables", help="Also write a table recording (Parquet).")
     ] = False,
     as_json: AsJson = False,
 ) -> int:

@@ -17,6 +17,7 @@ from msgspec import Meta
 
 SCHEMA_VERSION: Final = 1
 RULES: Final = "scoring-1"  # Version of the scoring rules; part of every id.
+SHARE_TOLD: Final = 0.01  # Of a score: words about less would be noise.
 DRIVERS_MAX: Final = 6  # Twelve exist; beyond six a share is noise to a reader.
 SECOND_NS: Final = 1_000_000_000
 
@@ -270,7 +271,8 @@ def explain(alert: Alert) -> str:
     if alert.families:
         ordered = sorted(alert.families.items(), key=lambda item: (-item[1], item[0]))
         lines.append("  because    " + ", ".join(f"{n} {_percent(s)}" for n, s in ordered))
-    lines.extend(f"    {_driver_words(driver)}" for driver in alert.drivers)
+    told = [driver for driver in alert.drivers if driver.share >= SHARE_TOLD]
+    lines.extend(f"    {_driver_words(driver)}" for driver in told or alert.drivers[:1])
     if alert.validity:
         lines.append(f"  read with care: {', '.join(alert.validity)}")
     lines.append(f"  id {alert.key}, rules {alert.rules}, config {alert.config or 'unnamed'}")
@@ -330,8 +332,11 @@ def _driver_words(driver: Driver) -> str:
     def number(value: float | None, style: str) -> str:
         return "-" if value is None else format(value, style)
 
+    head = f"{_percent(driver.share):>5}  {driver.feature} {driver.scale} ({driver.family}): "
+    head += f"z {number(driver.z, '+.1f')}"
+    if driver.value is None and driver.p is None:
+        return f"{head}, the members' mean"  # Of a group: only z can be averaged.
     return (
-        f"{_percent(driver.share):>5}  {driver.feature} {driver.scale} ({driver.family}): "
-        f"z {number(driver.z, '+.1f')}, value {number(driver.value, '.4g')} against "
+        f"{head}, value {number(driver.value, '.4g')} against "
         f"{number(driver.baseline, '.4g')}, p {number(driver.p, '.2g')}"
     )

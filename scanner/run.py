@@ -35,6 +35,7 @@ from scanner.intake import MEGABYTE, Intake, Wishes, channel_options
 from scanner.pipeline import Pipeline, grid_after
 from scanner.view_model import Rates, VenueHealth
 
+TROUBLE_EVERY_NS: Final = 5_000 * MS_NS
 CLOCK_STEP_NS: Final = 250 * MS_NS  # NTP slews by less than this between two looks.
 CHECKPOINT_NAME: Final = "checkpoint.npz"
 _log: Final = structlog.get_logger()
@@ -67,15 +68,23 @@ class SystemClock:
         return step_ns if abs(step_ns) > CLOCK_STEP_NS else 0
 
 
+def _log_trouble(venue: str, trouble: str) -> None:
+    if trouble:
+        _log.warning("feed in trouble", venue=venue, trouble=trouble)
+    else:
+        _log.warning("feed whole again", venue=venue)
+
+
 @dataclass(slots=True)
 class LiveHooks:
     """What a command wants to be told; each is called on the event loop.
 
     on_scan: after every scan, before the next tick: results may be read.
-    on_alerts: the messages of a scan, if any.
+    on_trouble: when a venue's trouble changes: its name, and one line, empty once it is over.
     """
 
     on_scan: Callable[["LiveRun", list[Alert]], None] = lambda _run, _alerts: None
+    on_trouble: Callable[[str, str], None] = _log_trouble
     sinks: Sequence[Sink] = ()
 
 
@@ -157,7 +166,7 @@ class LiveRun:
                 for name, session in self.sessions.items():
                     group.create_task(session.run(), name=f"session.{name}")
                 group.create_task(self._ticks(), name="ticks")
-                group.create_task(self._watch_clock(), name="clock")
+                group.create_task(self._watch(), name="watch")
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), seconds)
                 self._stopping.set()
@@ -299,7 +308,9 @@ class LiveRun:
                 wanted.setdefault(listing.venue, []).append(listing.symbol)
         return wanted
 
-    async def _watch_clock(self) -> None:
+    async def _watch(self) -> None:
+        """Look once a second for steps of the wall clock and for trouble with a feed."""
+        told: dict[str, tuple[int, str]] = {}
         while not self._stopping.is_set():
             await asyncio.sleep(1.0)
             step_ns = self.clock.look_for_step()
@@ -307,6 +318,16 @@ class LiveRun:
                 self.clock.steps_ns.append(step_ns)
                 self._note(RecordType.CLOCK_STEP, "", {"step_ns": step_ns})
                 _log.warning("wall clock stepped", step_ms=step_ns // MS_NS)
+            self._tell_troubles(told)
+
+    def _tell_troubles(self, told: dict[str, tuple[int, str]]) -> None:
+        """Tell what changed, of one venue at most every TROUBLE_EVERY_NS: feeds may flap."""
+        now_ns = self.clock.now_ns()
+        for name, session in self.sessions.items():
+            told_ns, text = told.get(name, (0, ""))
+            if session.trouble != text and now_ns - told_ns >= TROUBLE_EVERY_NS:
+                told[name] = now_ns, session.trouble
+                self.hooks.on_trouble(name, session.trouble)
 
     def _measure(self, scan_ms: float) -> None:
         """Rates since the scan before, and the health of the venues."""

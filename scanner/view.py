@@ -8,7 +8,7 @@ contrasts with a black ground as well as with a white one; plain text keeps the 
 import io
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -56,11 +56,13 @@ class LiveView:
         self._live: Live | None = None
         self._last: ViewModel | None = None
         self._printed_ns: int | None = None
+        self._troubles: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
             self._live = Live(console=self._console, auto_refresh=False, screen=True)
             self._live.start()
+            self._draw()
         return self
 
     def __exit__(
@@ -80,11 +82,31 @@ class LiveView:
         """Draw a model; away from a terminal at most every PLAIN_EVERY_S of grid time."""
         self._last = model
         if self._live is not None:
-            self._live.update(self.render(model), refresh=True)
+            self._draw()
         elif self._plain_due(model.now_ns):
             self._printed_ns = model.now_ns
             for line in plain_lines(model):
                 self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def trouble(self, venue: str, text: str) -> None:
+        """Show what keeps a venue's feed from being whole; an empty text ends it."""
+        self._troubles.pop(venue, None)
+        if text:
+            self._troubles[venue] = text
+        if self._live is not None:
+            self._draw()
+        else:
+            line = f"feed {venue}: {text or 'whole again'}"
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _draw(self) -> None:
+        """Bring the page up to date; before the first scan it says what is waited for."""
+        assert self._live is not None
+        if self._last is not None:
+            self._live.update(self.render(self._last), refresh=True)
+            return
+        title = _line(("CROSS-MARKET SCANNER", "bold"), ("   waiting for the first data", AMBER))
+        self._live.update(Group(title, *_trouble_lines(self._troubles)), refresh=True)
 
     def render(self, model: ViewModel) -> Group:
         """The page of a model, in the order that the rows of the last page suggest."""
@@ -94,7 +116,7 @@ class LiveView:
         self._group_order = [row.key for row in groups]
         return Group(
             *_header(model),
-            Text(),
+            *(_trouble_lines(self._troubles) or [Text()]),
             *_anomaly_lines(anomalies, self._rows),
             Text(),
             *_alert_lines(model),
@@ -182,6 +204,10 @@ def _header(model: ViewModel) -> Iterable[Text]:
         third.append(f"  {name} ", GREY)
         third.append(_ready(ratio), GREEN if ratio >= 1.0 else AMBER)
     return first, second, third
+
+
+def _trouble_lines(troubles: Mapping[str, str]) -> list[Text]:
+    return [_line((f"{venue}: ", f"{RED} bold"), (text, RED)) for venue, text in troubles.items()]
 
 
 def _anomaly_lines(rows: Sequence[AnomalyRow], row_count: int) -> list[Text]:

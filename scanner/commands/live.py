@@ -75,6 +75,13 @@ class Shown:
             sys.stdout.write(encode(alert).decode() + "\n")
         sys.stdout.flush()
 
+    def on_trouble(self, venue: str, trouble: str) -> None:
+        """Take what became of a venue's feed."""
+        if self._view is not None:
+            self._view.trouble(venue, trouble)
+        else:
+            _say(f"feed {venue}: {trouble or 'whole again'}")
+
     def best_rank(self, keys: Collection[str], start_ns: int, end_ns: int) -> int | None:
         """Best place that any of the listings had in a scan of a stretch; None for none."""
         places = [
@@ -119,7 +126,7 @@ def live_run(
     if record_to is not None:
         waiting_max = config.limits.sink_queue_alerts
         sinks.append(jsonl.open_sink(str(record_to / ALERTS_NAME), waiting_max))
-    hooks = LiveHooks(on_scan=shown.on_scan, sinks=sinks)
+    hooks = LiveHooks(shown.on_scan, shown.on_trouble, sinks)
     return LiveRun(
         config, record_to=record_to, checkpoint=checkpoint, hooks=hooks, pipeline=pipeline
     )

@@ -193,6 +193,14 @@ def test_explanation_of_an_invalid_end_says_so_and_shows_no_number():
     assert "unknown vega" in text
 
 
+def test_explanation_of_a_group_gives_mean_z_and_leaves_out_what_has_no_share():
+    mean = msgspec.structs.replace(SPREAD, value=None, baseline=None, p=None, share=0.995, z=-14.3)
+    noise = msgspec.structs.replace(mean, share=0.005, feature="obi")
+    text = explain(msgspec.structs.replace(PLAIN, drivers=(mean, noise)))
+    assert "log_spread 60s (liquidity): z -14.3, the members' mean" in text
+    assert "obi" not in text
+
+
 def test_explanation_marks_missing_parts():
     bare = Liquidity(
         mid=None,
@@ -204,12 +212,12 @@ def test_explanation_marks_missing_parts():
         one_sided=True,
         liquidity_class=None,
     )
-    driver = msgspec.structs.replace(SPREAD, value=None, baseline=None, p=None)
+    driver = msgspec.structs.replace(SPREAD, value=None, baseline=None, z=None)
     text = explain(
         msgspec.structs.replace(PLAIN, liquidity=bare, drivers=(driver,), state="update", seq=3)
     )
     assert "spread unknown, depth unknown, quote age unknown, one-sided" in text
-    assert "value - against -, p -" in text
+    assert "z -, value - against -, p 3e-07" in text
     assert "open, message 3" in text
 
 

@@ -13,6 +13,7 @@ from feeds.emulator.process import EmulatorProcess
 from kernels import columns as c
 from scanner.__main__ import main
 from scanner.commands.live import ALERTS_NAME
+from scanner.commands.tables_of import write_tables
 from scanner.config import load
 from scanner.pipeline import Pipeline
 from scanner.run import LiveHooks, LiveRun
@@ -29,6 +30,7 @@ class Watch:
         self.ever_in_gap: set[str] = set()
         self.scored_in_gap: set[str] = set()
         self.run = None
+        self.troubles: list[tuple[str, str]] = []
         self.alerts = 0
 
     def on_scan(self, run, alerts):
@@ -41,6 +43,9 @@ class Watch:
         symbols = run.pipeline.universe.symbols("deribit")
         self.scored_in_gap |= {s for s in self.in_gap() if np.isfinite(scores[:, symbols[s]]).any()}
         self.scanned.set()
+
+    def on_trouble(self, venue, trouble):
+        self.troubles.append((venue, trouble))
 
     def in_gap(self):
         return self.with_bits(c.GAP)
@@ -149,7 +154,9 @@ def recorded(tmp_path_factory):
         async def scenario():
             watch = Watch()
             record_to = folder / "recording"
-            hooks = LiveHooks(watch.on_scan, [jsonl.open_sink(str(record_to / ALERTS_NAME))])
+            hooks = LiveHooks(
+                watch.on_scan, watch.on_trouble, [jsonl.open_sink(str(record_to / ALERTS_NAME))]
+            )
             live = LiveRun(config, record_to=record_to, hooks=hooks, pipeline=pipeline)
             running = asyncio.create_task(live.run())
             try:
@@ -190,6 +197,15 @@ def test_an_alert_of_the_recording_is_explained_by_the_begin_of_its_id(recorded,
     assert first["scope"] in said
     assert main(["explain", "0" * 32, "--from", str(folder)]) == 2
     assert "0 alerts begin with" in capsys.readouterr().err
+
+
+def test_the_tables_of_the_recording_replay(recorded, tmp_path, capsys):
+    folder, live, _ = recorded
+    write_tables(folder, tmp_path / "tables", live.config)
+    assert main(["replay", str(tmp_path / "tables"), "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])["summary"]
+    assert summary["events"] > 0.9 * live.summary()["events"]  # Without what a gap made void.
+    assert summary["rows_off_grid"] == summary["rows_unknown_listing"] == 0
 
 
 def test_the_universe_of_the_recording_can_be_listed(recorded, capsys):

@@ -32,6 +32,13 @@ def test_a_small_recording_says_what_it_counted(capsysbinary, toy_recording):
     assert summary["alerts"] == {"spike": 0, "broad": 0, "group": 0}
 
 
+def test_a_recording_in_numbered_parts_is_the_same(capsysbinary, toy_recording):
+    whole = replay(capsysbinary, toy_recording)
+    for path in list(toy_recording.glob("*.parquet")):
+        path.rename(path.with_stem(f"{path.stem}-0000"))
+    assert replay(capsysbinary, toy_recording) == whole
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

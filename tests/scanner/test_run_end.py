@@ -1,6 +1,7 @@
 """The end of a live run: its recording is compacted, and what it learned is kept."""
 
 import json
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -190,3 +191,19 @@ def test_checkpoint_that_could_not_be_written_ends_the_run_before_it_begins(
     assert "expected a place for a checkpoint" in shown
     assert shown.count("\n") == 1
     assert not (tmp_path / "raw").exists()
+
+
+def test_a_venue_that_does_not_answer_is_told_while_the_run_waits(tmp_path, capsys):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # Bound and not listening: whoever calls is refused.
+        url = f"127.0.0.1:{closed.getsockname()[1]}"
+        path = tmp_path / "dead.toml"
+        path.write_text(
+            f'[venues.deribit]\nrest_url = "http://{url}"\nws_url = "ws://{url}"\n'
+            f'[limits]\nconnect_state_file = "{tmp_path}/connects.json"\n'
+        )
+        assert main(["run", "-c", str(path), "--seconds", "1.5", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert "feed deribit: http://127.0.0.1" in shown.err
+    assert "Connect call failed" in shown.err
+    assert json.loads(shown.out)["summary"]["scans"] == 0

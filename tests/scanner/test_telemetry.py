@@ -1,4 +1,4 @@
-"""Counters against hand sums, and what the log looks like."""
+"""What the log looks like."""
 
 import io
 import json
@@ -8,75 +8,7 @@ import pytest
 import structlog
 
 from scanner.errors import RunError
-from scanner.telemetry import LABELS_MAX, METRICS, Counters, Metric, set_up_logging
-
-TWO = (
-    Metric("frames", "counter", "1", "venue", "frames received"),
-    Metric("ticks", "counter", "1", "", "ticks run"),
-    Metric("lag_s", "gauge", "s", "venue", "lag"),
-    Metric("tick_s", "gauge", "s", "", "wall time"),
-)
-
-
-def test_counters_add_up_by_label():
-    counters = Counters(TWO)
-    counters.add("frames", 3, "deribit")
-    counters.add("frames", 4, "okx")
-    counters.add("frames", 2, "deribit")
-    counters.add("ticks")
-    counters.set("lag_s", 0.5, "okx")
-    counters.set("lag_s", 0.25, "okx")
-    assert counters.total("frames") == 9
-    assert counters.snapshot() == {
-        "frames": {"deribit": 5, "okx": 4},
-        "ticks": 1,
-        "lag_s": {"okx": 0.25},
-    }
-
-
-def test_gauge_never_set_has_no_value_and_counter_begins_at_zero():
-    assert Counters(TWO).snapshot() == {"frames": {}, "ticks": 0, "lag_s": {}}
-
-
-def test_snapshot_does_not_change_afterwards():
-    counters = Counters(TWO)
-    before = counters.snapshot()
-    counters.add("frames", 1, "okx")
-    assert before["frames"] == {}
-
-
-def test_labels_beyond_the_bound_are_counted_together():
-    counters = Counters(TWO)
-    for n in range(LABELS_MAX + 5):
-        counters.add("frames", 1, f"v{n}")
-    parts = counters.snapshot()["frames"]
-    assert len(parts) == LABELS_MAX + 1
-    assert parts["other"] == 5
-
-
-@pytest.mark.parametrize(
-    "misuse",
-    [
-        lambda c: c.add("tick_s"),
-        lambda c: c.set("ticks", 1),
-        lambda c: c.add("frames"),
-        lambda c: c.add("ticks", 1, "okx"),
-        lambda c: c.add("ticks", -1),
-    ],
-)
-def test_misused_counter_is_a_value_error(misuse):
-    with pytest.raises(ValueError, match="expected"):
-        misuse(Counters(TWO))
-
-
-def test_unknown_counter_is_a_key_error():
-    with pytest.raises(KeyError):
-        Counters(TWO).add("frame")
-
-
-def test_table_of_metrics_has_each_name_once():
-    assert len({metric.name for metric in METRICS}) == len(METRICS)
-    assert Counters().describe() == METRICS
+from scanner.telemetry import set_up_logging
 
 
 @pytest.fixture

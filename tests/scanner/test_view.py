@@ -284,7 +284,7 @@ def test_terminal_without_a_model_leaves_nothing():
     console = Console(file=io.StringIO(), width=100, height=50, force_terminal=True)
     with LiveView(console):
         pass
-    assert "SCANNER" not in console.file.getvalue()
+    assert "SCANNER" not in console.file.getvalue().split("\x1b[?1049l")[-1]
 
 
 def test_picture_is_svg_that_fetches_nothing(model, tmp_path):
@@ -296,3 +296,40 @@ def test_picture_is_svg_that_fetches_nothing(model, tmp_path):
     assert "deribit" in text
     export_svg(model, tmp_path / "again.svg")
     assert (tmp_path / "again.svg").read_text("utf-8") == text
+
+
+# Trouble with feeds.
+
+REFUSED = "2 of 3 connections down: wss://x: ClientConnectorError(refused)"
+
+
+def terminal() -> Console:
+    return Console(width=100, file=io.StringIO(), force_terminal=True, color_system=None)
+
+
+def test_a_venue_in_trouble_says_so_on_the_page_until_it_is_over(model):
+    console = Console(width=100, file=io.StringIO(), color_system=None)
+    view = LiveView(console)
+    whole = page(model, view)
+    view.trouble("deribit", REFUSED)
+    assert words(line_with(page(model, view), REFUSED)) == f"deribit: {REFUSED}"
+    assert len(page(model, view)) == len(whole)
+    view.trouble("deribit", "")
+    assert page(model, view) == whole
+
+
+def test_before_the_first_scan_the_page_says_what_is_waited_for():
+    console = terminal()
+    with LiveView(console) as view:
+        assert "waiting for the first data" in console.file.getvalue()
+        view.trouble("deribit", REFUSED)
+        assert REFUSED in console.file.getvalue()
+
+
+def test_away_from_a_terminal_trouble_is_a_line():
+    console = Console(width=40, file=io.StringIO())
+    view = LiveView(console)
+    view.trouble("deribit", REFUSED)
+    view.trouble("deribit", "")
+    lines = console.file.getvalue().splitlines()
+    assert lines == [f"feed deribit: {REFUSED}", "feed deribit: whole again"]
