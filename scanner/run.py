@@ -318,7 +318,8 @@ class LiveRun:
                 self.clock.steps_ns.append(step_ns)
                 self._note(RecordType.CLOCK_STEP, "", {"step_ns": step_ns})
                 _log.warning("wall clock stepped", step_ms=step_ns // MS_NS)
-            self._tell_troubles(told)
+            if not self._stopping.is_set():  # Connections that we closed are no trouble.
+                self._tell_troubles(told)
 
     def _tell_troubles(self, told: dict[str, tuple[int, str]]) -> None:
         """Tell what changed, of one venue at most every TROUBLE_EVERY_NS: feeds may flap."""

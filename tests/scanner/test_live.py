@@ -171,6 +171,12 @@ def recorded(tmp_path_factory):
     return folder / "recording", live, watch
 
 
+def test_connections_that_the_run_closes_itself_are_no_trouble(recorded):
+    _, live, watch = recorded
+    assert all(session.trouble.endswith("stopped") for session in live.sessions.values())
+    assert not any("stopped" in trouble for _, trouble in watch.troubles)
+
+
 def test_only_the_touched_listings_turn_invalid_and_all_recover_to_the_true_book(recorded):
     _, live, _ = recorded
     assert live.journal.lost == 0
