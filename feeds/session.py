@@ -30,6 +30,7 @@ from feeds.record import Record, RecordType
 from feeds.venue import ChannelOptions, HttpRequest, Limits, Unsubscriber, Venue
 
 FIRST_OWN_REQUEST_ID: Final = 1_000_000  # Above the ids of any plan, below 10 digits for years.
+TROUBLE_CHARS_MAX: Final = 240
 _NETWORK_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError)
 
 
@@ -321,11 +322,13 @@ class VenueSession:
 
     @property
     def trouble(self) -> str:
-        """What keeps the feed from being whole now, in one line; empty where nothing does."""
+        """What last went wrong and has not been mended, in one short line; "" if nothing has."""
+        text = self.problem
         down = [link for link in self.links if link.state is not LinkState.OPEN and link.problem]
         if down:
-            return f"{len(down)} of {len(self.links)} connections down: {down[0].problem}"
-        return self.problem
+            text = f"{len(down)} of {len(self.links)} connections down: {down[0].problem}"
+        # The words may be the venue's: no control character reaches a terminal.
+        return "".join(c if c.isprintable() else " " for c in text[:TROUBLE_CHARS_MAX])
 
     async def _run_link(self, link: Link) -> None:
         """Connect and serve for ever; each failure is counted and backs off."""

@@ -15,6 +15,8 @@ NO_PRICE: Final = -(2**31)  # No price on this side, in a column of ticks.
 NO_SLOT: Final = -1
 NEVER: Final = 0  # No such time yet; no market data is from 1970.
 NO_FORWARD: Final = -(2**63)
+# Kinds of the rows of a book or quote update that could not be read: a gap, always.
+VOIDED_BOOK, VOIDED_QUOTE = 250, 251
 
 # int64 columns
 UPDATE_NS, CHANGE_NS, OFI_NS, TRADE_NS, COUNT_NS = range(5)
@@ -27,8 +29,8 @@ EXPIRY_GROUP, UNDERLYING_GROUP, ANCHOR_BID, ANCHOR_ASK, COARSE_FROM, STEP = rang
 I32_COUNT: Final = 14
 # uint8 columns
 FRESH, HALTED, LAST_SIDE, STRATUM, HAS_STATE, IS_OPTION, IS_INVERSE, SCORED, NEEDS_RESYNC = range(9)
-LIQUIDITY = 9
-U8_COUNT: Final = 10
+LIQUIDITY, HAS_BOOK = 9, 10
+U8_COUNT: Final = 11
 # float32 columns
 BID_SIZE, ASK_SIZE = 0, 1
 OFI_BUY, OFI_SELL = 2, 6  # four half-lives each
@@ -157,6 +159,7 @@ COLUMNS: Final = (
     Column("is_inverse", "u1", IS_INVERSE, 1, "flag", "listing", "priced in the underlying"),
     Column("scored", "u1", SCORED, 1, "flag", "score", "the held outputs are a score"),
     Column("needs_resync", "u1", NEEDS_RESYNC, 1, "flag", "apply", "a truncated book ran out"),
+    Column("has_book", "u1", HAS_BOOK, 1, "flag", "apply", "a book row came: quotes are ignored"),
     Column("liquidity", "u1", LIQUIDITY, 1, "1", "liquidity", "class 1 to 4, 0 = none yet"),
     Column("bid_size", "f4", BID_SIZE, 1, "native", "apply", "size at the best bid"),
     Column("ask_size", "f4", ASK_SIZE, 1, "native", "apply", "size at the best ask"),

@@ -76,18 +76,20 @@ class Liquidity(msgspec.Struct, frozen=True, kw_only=True):
 
     mid: Annotated[float | None, Meta(description="native quotation")]
     spread_rel: Annotated[float | None, Meta(description="(ask - bid) / mid")]
-    spread_vol: Annotated[float | None, Meta(description="spread over vega, vol points; options")]
+    spread_vol: Annotated[
+        float | None, Meta(description="spread over vega, vol points; options")
+    ] = None
     depth_underlying: Annotated[float | None, Meta(description="underlying units, both sides")]
     depth_usd_vega: Annotated[
         float | None,
         Meta(description="USD per vol point, both sides, within 2 vol points of the mid; options"),
-    ]
+    ] = None
     quote_age_s: Annotated[float | None, Meta(description="age of the quote, seconds")]
     one_sided: Annotated[bool, Meta(description="no bid or no ask")]
     liquidity_class: Annotated[
         Annotated[int, Meta(ge=1, le=4)] | None,
         Meta(description="quarter of all listings by updates x depth; 4 the most active"),
-    ]
+    ] = None
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):

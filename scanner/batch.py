@@ -122,7 +122,7 @@ def _without_book(rows: EventRows, state: State) -> NDArray[np.uint32]:
 def _ticks_and_kinds(
     rows: EventRows, state: State, counts: Counter[str]
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-    """Prices in ticks, and the kinds with bad book and quote rows turned into gaps."""
+    """Prices in ticks, and the kinds with updates with a bad row voided."""
     kind = np.ascontiguousarray(rows["kind"])
     with np.errstate(invalid="ignore"):  # Infinite prices: refused below.
         exact = rows["price"] / state.tick_f64[rows["listing_id"]]
@@ -139,7 +139,10 @@ def _ticks_and_kinds(
         counts["rows_bad_size"] += int((bad_size & ~off).sum())
         bad = off | bad_size
         missing |= bad
-        kind[_updates_with(bad, rows["flags"]) & (kind != Kind.TRADE)] = Kind.CLEAR
+        voided = _updates_with(bad, rows["flags"])
+        book = _is_book(kind)
+        kind[voided & (kind == Kind.QUOTE)] = c.VOIDED_QUOTE
+        kind[voided & book] = c.VOIDED_BOOK
     ticks = np.where(missing, c.NO_PRICE, np.where(missing, 0, nearest)).astype(np.int32)
     return ticks, kind
 

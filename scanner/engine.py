@@ -95,6 +95,11 @@ class Scanner:
         """Event rows waiting for a tick."""
         return sum(len(rows) for rows in self._pending)
 
+    @property
+    def has_pending(self) -> bool:
+        """Whether event rows or tickers wait for a tick."""
+        return bool(self._pending or self._tickers)
+
     def tick(self, now_ns: int) -> int:
         """Apply all pending rows received at or before now_ns; returns how many.
 
@@ -111,7 +116,11 @@ class Scanner:
         firsts = [queue[0]["rx_ns"][0] for queue in (self._tickers, self._pending) if queue]
         if min(firsts) > now_ns - self._tick_ns:
             return []  # The usual case: the tick is one period long.
-        times = [rows["rx_ns"][rows["rx_ns"] <= now_ns] for rows in self._tickers]
+        times = []
+        for rows in self._tickers:
+            times.append(rows["rx_ns"][: np.searchsorted(rows["rx_ns"], now_ns, side="right")])
+            if len(times[-1]) < len(rows):
+                break
         ends = -(-np.concatenate(times) // self._tick_ns) * self._tick_ns
         steps = np.union1d(ends - self._tick_ns, ends)
         return [int(t) for t in steps if min(firsts) <= t < now_ns]

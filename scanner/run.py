@@ -268,7 +268,7 @@ class LiveRun:
             self._grant(Wishes(resync=self._truncated()))
             self.hooks.on_scan(self, alerts)
             await self._hand_over(alerts)
-        elif self._scanning and self.pipeline.scanner.pending_rows:
+        elif self._scanning and self.pipeline.scanner.has_pending:
             self._note_tick("tick", latest_ns, merged)
             await self._work(self.pipeline.tick, latest_ns)
 

@@ -342,6 +342,7 @@ class State:
         """Copy the terms of live listings."""
         source, col = universe.columns, self.columns
         tick = source.tick[rows]
+        self._void_books(rows[~np.isnan(self.tick_f64[rows]) & (self.tick_f64[rows] != tick)])
         self.tick_f64[rows] = tick
         col.f32[c.TICK, rows] = tick
         col.f32[c.MULTIPLIER, rows] = source.multiplier[rows]
@@ -363,6 +364,25 @@ class State:
         expiry_ns = source.expiry_ns[options].tolist()
         col.i32[c.EXPIRY_GROUP, options] = list(map(self.groups.of, underlying, expiry_ns))
         col.i32[c.UNDERLYING_GROUP, options] = [self.groups.of(u, 0) for u in underlying]
+
+    def _void_books(self, rows: NDArray[np.uint32]) -> None:
+        """Forget the prices of rows whose tick is another now: they were counted in the old one."""
+        col = self.columns
+        rows = rows[col.u8[c.HAS_STATE, rows] != 0]
+        for price in (c.BID, c.ASK, c.BID_BEFORE, c.ASK_BEFORE, c.LAST_TRADE):
+            col.i32[price, rows] = c.NO_PRICE
+        # The mean spread is in ticks, and shares its weight with the mean depth.
+        for word in (c.BID_SIZE, c.ASK_SIZE, c.SPREAD_SUM, c.DEPTH_SUM, c.REGULAR_WEIGHT):
+            col.f32[word, rows] = 0
+        for drift in (c.DRIFT_BID, c.DRIFT_ASK):
+            col.f32[drift, rows] = np.nan
+        col.i64[c.OBSERVED_NS, rows] = c.NEVER
+        col.validity[rows] |= np.uint16(c.GAP | c.NO_BID | c.NO_ASK)
+        col.u8[c.FRESH, rows] = 1
+        deep = rows[col.i32[c.SLOT, rows] != c.NO_SLOT]
+        col.u8[c.NEEDS_RESYNC, deep] = 1
+        self.books.levels[col.i32[c.SLOT, deep]] = 0
+        self.books.truncated[col.i32[c.SLOT, deep]] = 0
 
     def _recall(self, row: int, memory: Memory, universe: Universe) -> None:
         """Take over the baselines that a listing had in an earlier run."""

@@ -132,7 +132,7 @@ def view_model(
     return ViewModel(
         now_ns=result.now_ns,
         scan_index=result.scan_index,
-        listing_count=int(np.count_nonzero((result.validity & c.NO_STATE) == 0)),
+        listing_count=int(np.count_nonzero((result.validity & (c.NO_STATE | c.EXPIRED)) == 0)),
         fresh_count=len(result.fresh),
         rates=rates or Rates(),
         calibration=_calibration(result, book.rules.p_on),

@@ -318,7 +318,7 @@ def test_no_task_is_left_for_later(path):
 @pytest.mark.parametrize("path", files("kernels/cpu", "kernels/laws"), ids=name_of)
 def test_kernel_makes_and_returns_no_array(path):
     # They are compiled without reference counts (docs/decisions/0008-no-reference-counts.md).
-    kinds = re.compile(r"NDArray|Columns|Books|Batch|Scores|Common|Marks|PerThread")
+    kinds = re.compile(r"NDArray|Columns|Books|Batch|Tickers|Scores|Common|Marks|PerThread")
     makers = re.compile(
         r"empty|zeros|ones|full|arange|array|copy|astype|concatenate|where|sort|unique|cumsum"
     )

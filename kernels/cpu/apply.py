@@ -70,7 +70,7 @@ def apply_listing(
                 apply_trade(i, row, batch, columns, count)
         elif kind == STATE_CHANGE:
             change_state(i, batch.level[end], batch.rx_ns[end], columns)
-        elif kind == QUOTE and columns.i32[c.SLOT, i] != c.NO_SLOT:
+        elif (kind == QUOTE or kind == c.VOIDED_QUOTE) and columns.u8[c.HAS_BOOK, i] != 0:
             count[c.QUOTES_SUPERSEDED] += 1
         elif kind != CLEAR or columns.u8[c.HAS_STATE, i] != 0:
             update_book(i, k, end + 1, batch, columns, books, bar, count, old_price, old_size)
@@ -114,11 +114,22 @@ def update_book(
 ) -> None:  # fmt: skip
     """Take one atomic quote or book update and evaluate everything that hangs on it once."""
     slot = columns.i32[c.SLOT, i]
+    if slot != c.NO_SLOT and columns.u8[c.HAS_BOOK, i] == 0:
+        # A batch gives its books their slots beforehand; until one comes, quotes are the top.
+        first = batch.kind[k]
+        if first == BOOK_SNAPSHOT or first == BOOK_DELTA or first == c.VOIDED_BOOK:
+            columns.u8[c.HAS_BOOK, i] = 1
+        else:
+            slot = np.int32(c.NO_SLOT)
     if slot == c.NO_SLOT:
         old_bids, old_asks = keep_top(i, columns, old_price, old_size)
         gap, zero_size = quote_rows(i, k, stop, batch, columns)
     else:
-        old_bids, old_asks = keep_levels(slot, books, old_price, old_size)
+        if books.levels[slot, 0] == 0 and books.levels[slot, 1] == 0:
+            # A listing's first book: what stood before is its last quote, if it had one.
+            old_bids, old_asks = keep_top(i, columns, old_price, old_size)
+        else:
+            old_bids, old_asks = keep_levels(slot, books, old_price, old_size)
         gap, zero_size = book_rows(i, slot, k, stop, batch, columns, books, count)
         top_of(i, slot, columns, books)
     t = batch.rx_ns[stop - 1]
@@ -139,7 +150,8 @@ def update_book(
         columns.u8[c.FRESH, i] = 1
     columns.i64[c.UPDATE_NS, i] = t
     columns.u8[c.HAS_STATE, i] = 1
-    if batch.kind[stop - 1] != CLEAR:
+    kind = batch.kind[stop - 1]
+    if kind == QUOTE or kind == BOOK_SNAPSHOT or kind == BOOK_DELTA:
         count_one(i, c.UPDATES, ONE, t, columns)
 
 
@@ -177,7 +189,7 @@ def quote_rows(i: int, k: int, stop: int, batch: Batch, columns: Columns) -> tup
     """Set the sides a quote update or a gap names; says (gap, a price came without size)."""
     zero_size = False
     for row in range(k, stop):
-        if batch.kind[row] == CLEAR:
+        if batch.kind[row] == CLEAR or batch.kind[row] == c.VOIDED_QUOTE:
             columns.i32[c.BID, i] = c.NO_PRICE
             columns.i32[c.ASK, i] = c.NO_PRICE
             columns.f32[c.BID_SIZE, i] = ZERO
@@ -205,6 +217,9 @@ def book_rows(
     zero_size = False
     for row in range(k, stop):
         kind = batch.kind[row]
+        if kind == c.VOIDED_BOOK:
+            columns.u8[c.NEEDS_RESYNC, i] = 1  # The feed believes the book; we lost a piece of it.
+            kind = CLEAR
         if kind == CLEAR or (kind == BOOK_SNAPSHOT and batch.flags[row] & SNAPSHOT_START):
             gap = kind == CLEAR
             for side in range(2):

@@ -102,7 +102,8 @@ def units_of(i: int, columns: Columns) -> float:
         return units
     if columns.validity[i] & c.NOT_TWO_SIDED:
         return NAN
-    return units / (np.float32(mid2_of(i, columns)) * (HALF * columns.f32[c.TICK, i]))
+    mid2 = mid2_of(i, columns)
+    return units / (np.float32(mid2) * (HALF * columns.f32[c.TICK, i])) if mid2 > 0 else NAN
 
 
 def usd_factor(i: int, columns: Columns) -> float:

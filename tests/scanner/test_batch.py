@@ -1,12 +1,22 @@
 """Rows that no listing can have meant: counted, and their book is not believed."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from feeds.events import EVENT, TICKER, Flag, Kind
-from kernels.columns import NO_FORWARD, TICKER_FIELDS, Validity
+from kernels.columns import (
+    DELTA,
+    NO_FORWARD,
+    OFI_BUY,
+    OFI_SELL,
+    REGULAR_WEIGHT,
+    SPREAD_SUM,
+    TICKER_FIELDS,
+    Validity,
+)
 from scanner.batch import build_batch, build_tickers
 from scanner.engine import Scanner
 from tests.kernels.market import SECOND, START_NS, listings
@@ -116,3 +126,93 @@ def test_a_retired_listing_stays_ended_whatever_still_arrives():
     result = scanner.scan(START_NS + 13 * SECOND)
     assert int(result.validity[0]) == Validity.EXPIRED
     assert result.metrics["mid"][0] != result.metrics["mid"][0]
+
+
+def book(at_s: float, kind: Kind, *levels: tuple[int, float, float]) -> list[tuple]:
+    """One book update of listing 0: (side, price, size) rows."""
+    rx_ns = START_NS + int(at_s * SECOND)
+    made = []
+    for n, (side, price, size) in enumerate(levels):
+        flags = Flag.SNAPSHOT_START if kind is Kind.BOOK_SNAPSHOT and n == 0 else 0
+        flags |= Flag.LAST if n == len(levels) - 1 else 0
+        made.append((rx_ns, 0, 0, price, size, 0, kind, side, flags, 0, 0))
+    return made
+
+
+SNAPSHOT = book(1, Kind.BOOK_SNAPSHOT, (1, 0.05, 5.0), (1, 0.0495, 4.0), (-1, 0.052, 7.0))
+BAD_SNAPSHOT = book(1, Kind.BOOK_SNAPSHOT, (1, 0.05, 5.0), (1, 0.0492, 4.0), (-1, 0.052, 7.0))
+
+
+def test_a_bad_first_snapshot_is_a_gap_that_no_delta_mends():
+    deltas = book(2, Kind.BOOK_DELTA, (1, 0.04, 1.0), (-1, 0.08, 1.0))
+    scanner, validity = scanned(BAD_SNAPSHOT, deltas)
+    assert validity & Validity.GAP
+    assert np.isnan(scanner.scan(START_NS + 11 * SECOND).metrics["mid"][0])
+    assert scanner.row_counts()["deltas_in_gap"] == 2
+    assert scanner.take_resyncs() == [0]
+    again = book(3, Kind.BOOK_SNAPSHOT, (1, 0.05, 5.0), (-1, 0.052, 7.0))
+    assert scanned(BAD_SNAPSHOT, deltas, again)[1] == 0
+
+
+def test_a_bad_delta_makes_a_gap_and_asks_for_the_book_again():
+    scanner, validity = scanned(SNAPSHOT, book(2, Kind.BOOK_DELTA, (1, 0.0492, 3.0)))
+    assert validity & Validity.GAP
+    assert scanner.take_resyncs() == [0]
+    assert scanner.take_resyncs() == []
+    assert scanned(SNAPSHOT, book(2, Kind.BOOK_DELTA, (1, 0.0495, 3.0)))[0].take_resyncs() == []
+
+
+def test_a_bad_quote_of_a_listing_with_a_book_is_ignored_like_a_good_one():
+    scanner, validity = scanned(SNAPSHOT, quote(2, 0, 0.0502, 0.052))
+    assert validity == 0
+    assert scanner.row_counts()["quotes_superseded"] == 1
+
+
+def test_the_first_book_after_equal_quotes_is_no_flow_and_no_spread_of_zero():
+    quotes = [row for k in range(1, 5) for row in quote(k, 0, 0.05, 0.052)]
+    first_book = book(6, Kind.BOOK_SNAPSHOT, (1, 0.05, 5.0), (-1, 0.052, 5.0))
+    f32 = scanned(quotes, first_book)[0].state.columns.f32
+    assert f32[[OFI_BUY, OFI_SELL], 0].tolist() == [0, 0]
+    assert f32[SPREAD_SUM, 0] / f32[REGULAR_WEIGHT, 0] == pytest.approx(4, rel=1e-5)
+
+
+def test_another_tick_makes_the_prices_in_the_old_one_a_gap():
+    scanner, validity = scanned(SNAPSHOT)
+    assert validity == 0
+    scanner.add([replace(listings(1)[0], tick=TICK / 2)])
+    result = scanner.scan(START_NS + 11 * SECOND)
+    assert int(result.validity[0]) == Validity.GAP | Validity.NO_BID | Validity.NO_ASK
+    assert scanner.take_resyncs() == [0]
+    later = book(12, Kind.BOOK_SNAPSHOT, (1, 0.05, 5.0), (-1, 0.052, 7.0))
+    scanner.apply(np.array(later, EVENT))
+    result = scanner.scan(START_NS + 13 * SECOND)
+    assert int(result.validity[0]) == 0
+    assert result.metrics["mid"][0] == pytest.approx(0.051)
+    assert result.metrics["ofi_300s"][0] == 0
+
+
+def test_tickers_alone_wait_for_a_tick_too():
+    scanner = Scanner()
+    scanner.add(listings(1))
+    assert not scanner.has_pending
+    tickers = np.zeros(1, TICKER)
+    tickers["rx_ns"], tickers["delta"] = START_NS, 0.25
+    scanner.apply(np.empty(0, EVENT), tickers)
+    assert scanner.has_pending
+    scanner.tick(START_NS)
+    assert scanner.state.columns.f32[DELTA, 0] == 0.25
+    assert not scanner.has_pending
+
+
+def test_where_a_batch_is_cut_before_the_first_book_changes_nothing():
+    first_book = book(6, Kind.BOOK_SNAPSHOT, (1, 0.05, 5.0), (-1, 0.052, 5.0))
+    parts = [quote(2, 0, 0.05, 0.052), quote(3, 0, 0.0505, 0.052), first_book]
+    whole, _ = scanned(*parts)
+    cut = Scanner()
+    cut.add(listings(2))
+    for part in parts:
+        cut.apply(np.array(part, EVENT))
+        cut.tick(part[0][0])
+    cut.scan(START_NS + 10 * SECOND)
+    for mine, theirs in zip(whole.state.columns, cut.state.columns, strict=True):
+        assert mine[..., 0].tobytes() == theirs[..., 0].tobytes()
