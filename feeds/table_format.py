@@ -23,7 +23,8 @@ from feeds.events import Flag
 
 VERSION_KEY: Final = b"table_recording"  # in the Parquet metadata of what the writer writes
 VERSION: Final = b"1"
-F32_MAX: Final = float(np.finfo(np.float32).max)
+# Float32 columns hold products of such numbers without turning infinite or losing them to zero.
+VALUE_MIN, VALUE_MAX = 1e-12, 1e15
 F64_MAX: Final = float(np.finfo(np.float64).max)
 FLAG_BITS: Final = 0x7F  # all bits of feeds.events.Flag
 
@@ -63,11 +64,16 @@ def _optional(name: str, type_: str, low: float | None = None, high: float | Non
 
 
 def _size(name: str) -> Column:
-    """Size in native units; event rows hold float32, so beyond its range it would turn infinite."""
-    return Column(name, "f64", low=0.0, high=F32_MAX)
+    """Size in native units."""
+    return Column(name, "f64", low=0.0, high=VALUE_MAX)
 
 
-_RX: Final = Column("rx_ns", "i64")
+def _positive(name: str) -> Column:
+    return _optional(name, "f64", VALUE_MIN, VALUE_MAX)
+
+
+# 0 stands for "never"; times beyond the year 2116 leave no room to count with.
+_RX: Final = Column("rx_ns", "i64", low=1, high=1 << 62)
 _ID: Final = Column("listing_id", "u32")
 _EX: Final = _optional("ex_ns", "i64")
 _SEQ: Final = _optional("seq", "u64")
@@ -83,9 +89,9 @@ FILES: Final[dict[str, tuple[Column, ...]]] = {
         _optional("strike_e9", "i64"),
         _optional("right", "text"),
         _optional("style", "text"),
-        Column("multiplier", "f64"),
-        _optional("price_per", "f64"),
-        _optional("lot", "f64"),
+        Column("multiplier", "f64", low=VALUE_MIN, high=VALUE_MAX),
+        _positive("price_per"),
+        _positive("lot"),
         Column("price_ccy", "text"),
         Column("settle", "text"),
         Column("tick", "f64"),
@@ -124,14 +130,14 @@ FILES: Final[dict[str, tuple[Column, ...]]] = {
     "greeks": (
         _RX,
         _ID,
-        *(_optional(name, "f64", 0.0, F32_MAX) for name in ("iv_mark", "iv_bid", "iv_ask")),
+        *(_optional(name, "f64", 0.0, VALUE_MAX) for name in ("iv_mark", "iv_bid", "iv_ask")),
         *(
-            _optional(name, "f64", -F32_MAX, F32_MAX)
+            _optional(name, "f64", -VALUE_MAX, VALUE_MAX)
             for name in ("delta", "gamma", "vega", "theta")
         ),
-        *(_optional(name, "f64") for name in ("forward", "index")),
+        *(_positive(name) for name in ("forward", "index")),
     ),
-    "open_interest": (_RX, _ID, Column("oi", "f64", low=0.0)),
+    "open_interest": (_RX, _ID, _size("oi")),
 }
 GREEKS: Final = tuple(column.name for column in FILES["greeks"][2:])
 
@@ -204,8 +210,9 @@ def read_part(path: Path, columns: Sequence[Column]) -> Part:
     try:
         with pq.ParquetFile(path) as file:
             table = file.read()
-    except (pa.ArrowException, OSError) as error:
-        raise TableError(f"{path.name}: {error}, expected a whole Parquet file") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        said = " ".join(str(error).split())  # Parquet's words come in several lines.
+        raise TableError(f"{path.name}: {said}, expected a whole Parquet file") from error
     _check_names(path.name, table, columns)
     part = Part(path.name, table.num_rows, {})
     for column in columns:

@@ -50,10 +50,11 @@ def read_listings(parts: Sequence[Part]) -> ListingTable:
     """Build the listings, in file order.
 
     Raises:
-        TableError: a listing that cannot be one, or an id given twice.
+        TableError: a listing that cannot be one, or an id or a name given twice.
     """
     listings: list[Listing] = []
     seen: set[int] = set()
+    named: set[tuple[str, str]] = set()
     for part in parts:
         for row in range(part.row_count):
             listing_id = int(part.values["listing_id"][row])
@@ -61,6 +62,10 @@ def read_listings(parts: Sequence[Part]) -> ListingTable:
                 raise part.fault("listing_id", row, listing_id, "an id that no other row has")
             seen.add(listing_id)
             listing = _listing(part, row)
+            name = (listing.venue, listing.symbol)
+            if name in named:
+                raise part.fault("symbol", row, repr(listing.symbol), "one row a listing")
+            named.add(name)
             fault = listing_fault(listing)
             if fault is not None:
                 raise part.fault(fault.field, row, repr(fault.value), fault.expectation)
@@ -114,7 +119,7 @@ def _tick_table(part: Part, row: int) -> tuple[tuple[float, float], ...]:
         bands = json.loads(found) if isinstance(found, str) else found
         pairs = [(b["above_price"], b["tick"]) if isinstance(b, dict) else b for b in bands or ()]
         return tuple((float(above), float(tick)) for above, tick in pairs)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         wanted = "pairs of above_price and tick"
         raise part.fault("tick_table", row, repr(found)[:80], wanted) from error
 

@@ -57,10 +57,10 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def _build(function: Callable[..., Any], *, parallel: bool) -> Callable[..., Any]:
     import numba  # noqa: PLC0415
 
-    _use_cache(numba)
+    cached = _use_cache(numba)
     if function in (bits.float_bits, bits.bits_float):
         return _bit_casts()[function.__name__]
-    flags: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
+    flags: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": cached}
     if parallel:
         flags["parallel"] = True
     else:
@@ -109,13 +109,17 @@ def _bit_casts() -> dict[str, Callable[..., Any]]:
 
 
 @functools.cache
-def _use_cache(numba: Any) -> None:
+def _use_cache(numba: Any) -> bool:
+    """Name the folder of compiled code; says whether there is one to write to."""
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        return  # A read-only home: numba falls back to its own places, or compiles each time.
+        return False  # A read-only home: every start compiles.
+    if not os.access(folder, os.W_OK):
+        return False
     numba.config.CACHE_DIR = str(folder)
+    return True
 
 
 def _user_cache() -> Path:

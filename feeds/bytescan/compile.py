@@ -44,12 +44,13 @@ def _build(function: Callable[..., Any]) -> Callable[..., Any]:
     bound = _rebound(function)
     # Callers hold every array: counting references to them took longer than the scanning
     # (docs/decisions/0008-no-reference-counts.md).
+    folder = _cache_folder(numba.__version__)
     flags: dict[str, Any] = {
-        "error_model": "numpy", "nogil": True, "cache": True, "_nrt": False,
+        "error_model": "numpy", "nogil": True, "cache": bool(folder), "_nrt": False,
     }  # fmt: skip
     before = numba.config.CACHE_DIR
     # numba asks for the folder when a function is wrapped; the kernels have another one.
-    numba.config.CACHE_DIR = str(_cache_folder(numba.__version__)) or before
+    numba.config.CACHE_DIR = str(folder) or before
     try:
         return numba.njit(**flags)(bound)  # type: ignore[no-any-return]
     finally:
@@ -126,5 +127,5 @@ def _cache_folder(numba_version: str) -> Path | str:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        return ""  # A read-only home: numba falls back to its own places, or compiles each time.
-    return folder
+        return ""  # A read-only home: every start compiles.
+    return folder if os.access(folder, os.W_OK) else ""

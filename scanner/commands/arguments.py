@@ -22,6 +22,8 @@ UNIT_NS: Final = {
 DURATION_NS_MAX: Final = (1 << 63) - 1
 _DURATION: Final = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,18})?)(ns|us|ms|s|m|h|d)", re.ASCII)
 
+SPEED_MIN: Final = 0.001  # A day of recording in three years: slower is a slip.
+
 
 def duration_ns(option: str, text: str) -> int:
     """Read a duration with its unit, such as 10s, 500ms, 1m or 1.5h.
@@ -45,7 +47,7 @@ def speed_factor(option: str, text: str) -> float:
     """Read a replay speed: max (infinity), or a factor of real time such as 1 or 2.5.
 
     Raises:
-        InputError: another form, or a factor that is not above 0.
+        InputError: another form, or a factor below SPEED_MIN.
     """
     if text == "max":
         return math.inf
@@ -53,8 +55,8 @@ def speed_factor(option: str, text: str) -> float:
         factor = float(text.removesuffix("x"))
     except ValueError:
         factor = math.nan
-    if not 0 < factor < math.inf:
-        raise InputError(f"{option} was {text!r}, expected max or a number above 0")
+    if not SPEED_MIN <= factor < math.inf:
+        raise InputError(f"{option} was {text!r}, expected max or a number from {SPEED_MIN}")
     return factor
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import msgspec
+
 from scanner.alert import Alert, decode, explain
 from scanner.commands.arguments import write_line
 from scanner.commands.live import ALERTS_NAME
@@ -23,10 +25,13 @@ def explain_alert(alert_id: str, source: Path) -> int:
         raise InputError(f"{file}: does not exist, expected alerts as JSON lines")
     messages: dict[str, list[Alert]] = {}
     with file.open("rb") as lines:
-        for line in lines:
+        for number, line in enumerate(lines, start=1):
             if b'"id":"' + alert_id.encode() not in line:
                 continue
-            alert = decode(line)
+            try:
+                alert = decode(line)
+            except msgspec.DecodeError as error:
+                raise InputError(f"{file}: line {number}: {error}, expected an alert") from error
             if alert.id.startswith(alert_id):
                 messages.setdefault(alert.id, []).append(alert)
     if len(messages) != 1:

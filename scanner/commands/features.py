@@ -34,6 +34,7 @@ BARS: Final = ("ofi_bar", *(f"ofi_bar_{m}" for m in range(2, c.LEVELS_USED + 1))
 # Pressure is a score's, and nothing is scored here.
 METRICS: Final = tuple(name for name in METRIC_NAMES if name not in ("mid", "pressure"))
 COLUMNS: Final = (*IDENTITY, *BOOK, *BARS, *METRICS, "validity")
+GRID_MAX: Final = 10_000_000  # Eleven days of tenths of a second.
 GROUP_ROWS: Final = 262_144  # Rows held before a row group is written: about 100 MB.
 
 
@@ -54,7 +55,8 @@ def features(
         as_json: print the closing counts as one JSON object.
 
     Raises:
-        InputError: an unknown column or listing, or a period off the tick grid.
+        InputError: an unknown column or listing, a period off the tick grid or too short for the
+            recording, or a place that must not be written.
     """
     settings = load(config, {"engine.device": device})
     tick_ns = settings.engine.tick_ms * MS_NS
@@ -68,6 +70,7 @@ def features(
         raise InputError(
             f"--columns: {unknown[0]!r} is unknown, expected some of {', '.join(COLUMNS)}"
         )
+    _check_out(source, out)
     scanner, rows, tickers = _read(source, config, settings)
     wanted = _wanted(scanner, listings)
     scanner.apply(rows, tickers)
@@ -75,6 +78,11 @@ def features(
     first_ns = min((int(t[0]) for t in times if len(t)), default=0)
     last_ns = max((int(t[-1]) for t in times if len(t)), default=-1)
     grid = range(grid_after(first_ns, every_ns), grid_after(last_ns, every_ns) + 1, every_ns)
+    if len(grid) > GRID_MAX:
+        raise InputError(
+            f"--every {every_ns} ns from {first_ns} to {last_ns} ns was {len(grid)} grid times, "
+            f"expected at most {GRID_MAX}"
+        )
     written = _write(out, names, _frames(scanner, grid, wanted, names))
     counts = {"grid_times": len(grid), "rows": written, "listings": scanner.universe.row_count}
     if as_json:
@@ -83,6 +91,14 @@ def features(
         write_line(f"{out}: " + ", ".join(f"{name} {value}" for name, value in counts.items()))
     sys.stdout.flush()
     return 0
+
+
+def _check_out(source: Path, out: Path) -> None:
+    """Refuse to replace anything but a plain file, or a part of what is read."""
+    if out.exists() and not out.is_file():
+        raise InputError(f"--out: {out} is no plain file, expected one, or a name that is free")
+    if out.resolve().parent == source.resolve():
+        raise InputError(f"--out: {out} is inside {source}, expected a place outside the recording")
 
 
 def _read(

@@ -3,6 +3,9 @@
 import ctypes
 import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -143,3 +146,25 @@ def test_what_is_no_plain_json_is_refused(text):
 def test_the_python_of_a_scanner_does_what_is_compiled_from_it(function, text):
     with np.errstate(over="ignore"):
         assert scan(function, text) == scan(compiled(function), text)
+
+
+COMPILE_WITHOUT_A_CACHE = """
+import numpy as np
+from feeds.bytescan import compile as bytescan, grammar
+from kernels import compile as kernels
+from kernels.laws.book import imbalance
+digits = bytescan.compiled(grammar.closed)
+law = kernels.compiled(imbalance)
+assert law(np.float32(3), np.float32(1)) == 0.5
+for one in (digits, law):
+    assert type(one._cache).__name__ == "NullCache"
+"""
+
+
+def test_without_a_place_for_a_cache_every_start_compiles():
+    place = {"SCANNER_KERNEL_CACHE": "/dev/null/nowhere"}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE_WITHOUT_A_CACHE],
+        env=os.environ | place, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")

@@ -160,13 +160,13 @@ def test_listings_may_be_added_while_writing(tmp_path: Path) -> None:
 
 def test_parts_appear_whole_as_they_fill(tmp_path: Path) -> None:
     writer = TableWriter(tmp_path, [OPTION], part_rows=2)
-    for k in range(3):
+    for k in (1, 2, 3):
         writer.write(events(*quote(k, k, 0, (1.0, 1.0), (1.1, 1.0))), NO_TICKERS)
     # What a crash here would leave: one part of two quotes, the third not yet written.
-    assert read_tables(tmp_path).rows["seq"].tolist() == [0, 0, 1, 1]
+    assert read_tables(tmp_path).rows["seq"].tolist() == [1, 1, 2, 2]
     assert not list(tmp_path.glob(".*"))
     writer.close()
-    assert read_tables(tmp_path).rows["seq"].tolist() == [0, 0, 1, 1, 2, 2]
+    assert read_tables(tmp_path).rows["seq"].tolist() == [1, 1, 2, 2, 3, 3]
 
 
 def test_crash_while_a_part_is_written_leaves_whole_parts(

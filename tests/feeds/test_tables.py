@@ -410,3 +410,43 @@ def test_first_bac_quotes_are_those_of_the_file() -> None:
     np.testing.assert_array_equal(rows["price"], [14.12, NAN, 14.12, 14.25])
     assert rows["size"].tolist() == [700, 0, 700, 100]
     assert rows["rx_ns"].tolist() == [1_381_478_400_499_000_000] * 4
+
+
+@pytest.mark.parametrize(
+    ("file", "table", "column", "values"),
+    [
+        ("quotes", "QUOTES", "rx_ns", [0, 20]),
+        ("quotes", "QUOTES", "rx_ns", [-5, 20]),
+        ("quotes", "QUOTES", "rx_ns", [2**63 - 1, 20]),
+        ("quotes", "QUOTES", "bid_size", [1e30, 1.0]),
+        ("listings", "LISTINGS", "multiplier", [1e308, 1.0]),
+        ("listings", "LISTINGS", "tick_table", ["[" * 5000, None]),
+    ],
+)
+def test_values_that_nothing_can_be_counted_with_are_refused(folder, file, table, column, values):
+    base = {"QUOTES": QUOTES, "LISTINGS": LISTINGS}[table]
+    save(folder, file, base, **{column: values})
+    with pytest.raises(TableError, match=rf"{file}.parquet: column {column}, row 0: "):
+        read_tables(folder)
+
+
+def test_one_listing_under_two_ids_is_refused(folder):
+    save(folder, "listings", LISTINGS, symbol=["SPY", "SPY"], venue=["OPRA", "OPRA"])
+    with pytest.raises(TableError, match=r"listings.parquet: column symbol, row 1: 'SPY', expect"):
+        read_tables(folder)
+
+
+def test_an_error_of_parquet_is_one_line(folder):
+    path = folder / "quotes.parquet"
+    data = bytearray(path.read_bytes())
+    said = []
+    for at in range(8, len(data) - 12, 3):
+        broken = bytearray(data)
+        broken[at] ^= 0xFF
+        path.write_bytes(broken)
+        try:
+            read_tables(folder)
+        except TableError as error:
+            said.append(str(error))
+    assert len(said) > 50
+    assert [text for text in said if "\n" in text] == []

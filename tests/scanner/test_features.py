@@ -1,9 +1,11 @@
 """`scanner features`: reference figures on real data, and small recordings worked by hand."""
 
 import math
+import os
 from statistics import mean
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -118,3 +120,27 @@ def test_a_grid_finer_than_the_data_repeats_the_state(tmp_path, toy_recording):
     times = np.unique(table["ts_ns"].to_numpy()) // SECOND
     assert times.tolist() == list(range(1_000, 1_021))
     assert row(table, "AAA-C", 1_005)["bid_size"] == 8
+
+
+def test_nothing_but_a_plain_file_outside_the_recording_is_replaced(
+    tmp_path, toy_recording, capsys
+):
+    before = (toy_recording / "listings.parquet").read_bytes()
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for out in (fifo, tmp_path, toy_recording / "listings.parquet"):
+        assert main(["features", str(toy_recording), "--out", str(out)]) == 2
+        assert f"--out: {out}" in capsys.readouterr().err
+    assert (toy_recording / "listings.parquet").read_bytes() == before
+    assert fifo.is_fifo()
+
+
+def test_a_grid_of_too_many_times_is_refused(tmp_path, toy_recording, capsys):
+    path = toy_recording / "quotes.parquet"
+    table = pq.read_table(path)
+    late = table["rx_ns"].to_pylist()
+    late[-1] = 2**60
+    table = table.set_column(table.column_names.index("rx_ns"), "rx_ns", pa.array(late, pa.int64()))
+    pq.write_table(table, path)
+    assert main(["features", str(toy_recording), "--out", str(tmp_path / "f.parquet")]) == 2
+    assert "grid times, expected at most 10000000" in capsys.readouterr().err

@@ -195,7 +195,7 @@ def test_a_replay_of_the_recording_gives_the_same_alert_bytes(recorded, capsysbi
     assert f'"scans": {live.pipeline.counts.scans}'.encode() in summary
 
 
-def test_an_alert_of_the_recording_is_explained_by_the_begin_of_its_id(recorded, capsys):
+def test_an_alert_of_the_recording_is_explained_by_the_begin_of_its_id(recorded, tmp_path, capsys):
     folder, _, _ = recorded
     first = json.loads((folder / ALERTS_NAME).read_text().splitlines()[0])
     assert main(["explain", first["id"][:12], "--from", str(folder)]) == 0
@@ -203,6 +203,10 @@ def test_an_alert_of_the_recording_is_explained_by_the_begin_of_its_id(recorded,
     assert first["scope"] in said
     assert main(["explain", "0" * 32, "--from", str(folder)]) == 2
     assert "0 alerts begin with" in capsys.readouterr().err
+    broken = tmp_path / "alerts.jsonl"
+    broken.write_text('{}\n{"id":"' + "0" * 32 + '"}\n')
+    assert main(["explain", "0" * 32, "--from", str(broken)]) == 2
+    assert f"{broken}: line 2: " in capsys.readouterr().err
 
 
 def test_the_tables_of_the_recording_replay(recorded, tmp_path, capsys):
