@@ -414,6 +414,11 @@ async def test_venue_that_cannot_be_reached_is_counted_and_tried_again():
         await world.back_off()
         await world.until(lambda: world.session.counts.connect_failures == 2)
         assert "127.0.0.1:1" in world.session.links[0].problem
+        assert world.session.trouble.startswith("1 of 1 connections down: ")
+        # The words may be a venue's own, and end on a terminal.
+        world.session.links[0].problem = "closed \x1b]0;pwned\n\x1b[2J" + "x" * 999
+        assert world.session.trouble.isprintable()
+        assert len(world.session.trouble) == 240
     assert world.inbox.of(RecordType.CONNECTION) == []
 
 

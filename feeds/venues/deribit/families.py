@@ -7,6 +7,7 @@ takes 0.9, 1.2 and 0.9 (batches of 256, processor time, Python 3.11). Times, seq
 most numbers were checked when the messages were read (wire.py).
 """
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import chain, compress
 from typing import Final
@@ -32,6 +33,7 @@ from feeds.venues.deribit.columns import (
     TICKER_FIELDS,
     TRADE_CODE,
     Batch,
+    Floats,
     Ints,
     floats,
     ints,
@@ -81,6 +83,12 @@ def _add_changes(messages: list[wire.Book], indexes: list[int], batch: Batch) ->
         block[SEQ_PREV] = np.where(block[CODE] == BOOK_DELTA_CODE, ints(previous), NO_PREVIOUS)
     else:
         block[SEQ_PREV] = ints([m.prev_change_id for m in messages])  # type: ignore[misc]
+    shares, prices, amounts = _levels(messages, block).reshape(-1, 3).T
+    batch.add_updates(block, prices, np.abs(shares * amounts))  # no size is -0
+
+
+def _levels(messages: Sequence[wire.Book | wire.Window], block: Ints) -> Floats:
+    """Numbers of all levels, flat, bids before asks; writes how many rows each message has."""
     block[BID_ROWS] = ints([len(m.bids) for m in messages])
     block[ASK_ROWS] = ints([len(m.asks) for m in messages])
     flat: list[float] = []
@@ -89,8 +97,7 @@ def _add_changes(messages: list[wire.Book], indexes: list[int], batch: Batch) ->
             flat += level
         for level in message.asks:
             flat += level
-    shares, prices, amounts = floats(flat).reshape(-1, 3).T
-    batch.add_updates(block, prices, np.abs(shares * amounts))  # no size is -0
+    return floats(flat)
 
 
 def _code_of(message: wire.Book, frame: bytes) -> int:
@@ -120,16 +127,8 @@ def add_windows(indexes: list[int], batch: Batch) -> None:
     block = batch.block(frames, listings, messages)
     block[SEQ] = ints([m.change_id for m in messages])
     block[SEQ_PREV] = NO_PREVIOUS
-    block[BID_ROWS] = ints([len(m.bids) for m in messages])
-    block[ASK_ROWS] = ints([len(m.asks) for m in messages])
     block[CODE] = BOOK_WINDOW_CODE
-    flat: list[float] = []
-    for message in messages:
-        for level in message.bids:
-            flat += level
-        for level in message.asks:
-            flat += level
-    prices, amounts = floats(flat).reshape(-1, 2).T
+    prices, amounts = _levels(messages, block).reshape(-1, 2).T
     batch.add_updates(block, prices, amounts)
 
 
