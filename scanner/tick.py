@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from kernels import columns as c
 from kernels.arrays import Batch, Tickers
-from kernels.cpu.features import METRIC_NAMES
 from kernels.device import CpuDevice
+from kernels.rows.features import METRIC_NAMES
 from scanner.liquidity import classes_after
 from scanner.result import LISTS, GroupResult, ScanResult
 from scanner.state import State

@@ -27,8 +27,9 @@ from feeds import events
 from feeds.venues import VENUES
 from kernels import columns, device
 from kernels.compile import _bit_casts
-from kernels.cpu import apply, features, trades
+from kernels.cpu import apply
 from kernels.laws import METRICS, SCORED
+from kernels.rows import features, trades
 from scanner.result import FEATURES
 from scanner.sinks import SINKS
 
@@ -138,7 +139,7 @@ def test_every_sink_stands_in_the_table():
 def test_every_launch_shape_stands_in_the_device_s_table():
     shapes = device._shapes()
     assert {Path(inspect.getfile(shape)).stem for shape in shapes.values()} == (
-        members_of("kernels/cpu") - {"trades"}  # Called by apply, no launch of its own.
+        members_of("kernels/cpu")
     )
     assert {shape.__name__ for shape in shapes.values()} == set(shapes)
 
@@ -156,7 +157,7 @@ def test_every_metric_reads_columns_that_exist():
 def test_every_law_is_used():
     used = {
         node.id
-        for path in [*files("kernels/cpu"), *LAW_FILES]
+        for path in [*files("kernels/cpu", "kernels/rows"), *LAW_FILES]
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }
@@ -315,7 +316,7 @@ def test_no_task_is_left_for_later(path):
     assert mark.findall(path.read_text()) == []
 
 
-@pytest.mark.parametrize("path", files("kernels/cpu", "kernels/laws"), ids=name_of)
+@pytest.mark.parametrize("path", files("kernels/cpu", "kernels/rows", "kernels/laws"), ids=name_of)
 def test_kernel_makes_and_returns_no_array(path):
     # They are compiled without reference counts (docs/decisions/0008-no-reference-counts.md).
     kinds = re.compile(r"NDArray|Columns|Books|Batch|Tickers|Scores|Common|Marks|PerThread")

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from kernels import columns as c
 from kernels.arrays import Batch, Books, Columns, PerThread
-from kernels.cpu.features import step_at
-from kernels.cpu.trades import apply_trade, count_one
 from kernels.laws.anchored_flow import beyond_drift
 from kernels.laws.book import event_ofi
 from kernels.laws.decay import decay, seconds, time_weighted
+from kernels.rows.features import step_at
+from kernels.rows.trades import apply_trade, count_one
 
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 NAN = np.float32(np.nan)

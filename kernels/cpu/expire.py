@@ -1,15 +1,10 @@
 """Stage 4 of 8: the clock ends what has expired, whatever the venue still says."""
 
-from kernels import columns as c
 from kernels.arrays import Columns
+from kernels.rows.expire import expire_row
 
 
 def expire(listing_count: int, now_ns: int, columns: Columns) -> None:
     """Mark every row whose expiry has come."""
     for i in range(listing_count):
-        expiry_ns = columns.i64[c.EXPIRY_NS, i]
-        if expiry_ns == 0 or columns.validity[i] & c.EXPIRED:
-            continue
-        if expiry_ns <= now_ns:
-            columns.validity[i] |= c.EXPIRED
-            columns.u8[c.FRESH, i] = 1
+        expire_row(i, now_ns, columns)

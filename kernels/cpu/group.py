@@ -1,18 +1,12 @@
 """Stage 6 of 8: members' evidence summed per (underlying, expiry) and per underlying."""
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels import columns as c
 from kernels.arrays import Columns, Scores
-from kernels.laws.conformal import empirical_p, minus_log10, z_bin
-
-UNIT = np.float32(1 << 20)
-STRENGTH_MAX = np.float32(4)
-PRESSURE_MAX = np.float32(10)
-ZERO = np.float32(0)
+from kernels.rows import group as g
+from kernels.rows.group import is_counted, score_group, signed_pressure_of, strength_of
 
 
 def group_sums(
@@ -27,31 +21,24 @@ def group_sums(
     """
     sums[:] = 0
     for i in range(listing_count):
-        if columns.u8[c.SCORED, i] == 0:
+        if not is_counted(i, now_ns, window_ns, columns):
             continue
-        observed_ns = columns.i64[c.OBSERVED_NS, i]
-        if now_ns - observed_ns >= window_ns:
-            continue
-        s = minus_log10(scores.p[0, i])
-        s = min(STRENGTH_MAX, s)
-        fixed = np.int64(s * UNIT)
-        now = observed_ns == now_ns
+        strength = strength_of(i, scores)
+        now = columns.i64[c.OBSERVED_NS, i] == now_ns
         if now:
-            pooled[0] += fixed
+            pooled[0] += strength
             pooled[1] += 1
         if columns.u8[c.IS_OPTION, i] == 0:
             continue
         pressure = columns.f32[c.PRESSURE, i]
         for which in (c.EXPIRY_GROUP, c.UNDERLYING_GROUP):
-            g = columns.i32[which, i]
-            sums[0, g] += 1
-            sums[1, g] += fixed
-            sums[2, g] += now
+            group = columns.i32[which, i]
+            sums[g.MEMBERS, group] += 1
+            sums[g.STRENGTH, group] += strength
+            sums[g.OBSERVED_NOW, group] += now
             if pressure == pressure:  # noqa: PLR0124 - a number
-                clipped = min(max(pressure, -PRESSURE_MAX), PRESSURE_MAX)
-                delta = columns.f32[c.DELTA, i]
-                sums[3, g] += np.int64((-clipped if delta < ZERO else clipped) * UNIT)
-                sums[4, g] += 1
+                sums[g.PRESSURE, group] += signed_pressure_of(i, columns)
+                sums[g.WITH_PRESSURE, group] += 1
 
 
 def group_scores(
@@ -63,14 +50,5 @@ def group_scores(
 
     above: int64[kind, bin] of the scans before. bins: int16[group], -1 = not scored now.
     """
-    for g in range(kind.size):
-        bins[g] = -1
-        count = sums[0, g]
-        if count < members_min or sums[2, g] == 0:
-            continue
-        members = np.float32(count)
-        excess = np.float32(sums[1, g]) / UNIT - mean * members
-        statistic[g] = excess / np.float32(math.sqrt(members))
-        b = z_bin(max(ZERO, statistic[g]))
-        p[g] = empirical_p(above[kind[g], b], above[kind[g], 0])
-        bins[g] = np.int16(b)
+    for group in range(kind.size):
+        score_group(group, sums, kind, mean, members_min, above, statistic, p, bins)

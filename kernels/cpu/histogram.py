@@ -5,13 +5,7 @@ from numpy.typing import NDArray
 
 from kernels import columns as c
 from kernels.arrays import Common, Marks
-from kernels.laws.decay import decay, seconds, time_weighted
-
-FOLD_COUNT_MIN = 32
-FOLD_MEAN = np.float32(0.778)
-FOLD_RATE = np.float32(1 / 30)
-SCALE_MIN = np.float32(0.2)
-INV_FOLD_UNIT = np.float32(1 / (1 << 20))
+from kernels.rows.histogram import fold_scale
 
 
 def count_marks(
@@ -52,17 +46,7 @@ def cumulate(total: NDArray[np.int64], above: NDArray[np.int64]) -> None:
 
 
 def fold_scales(now_ns: int, common: Common) -> None:
-    """Fold what has accumulated since the last fold into the common scale, 30 s half-life."""
+    """Fold what has accumulated since the last fold into the common scales."""
     for s in range(c.STRATUM_COUNT):
         for k in range(c.DRIVER_COUNT):
-            count = common.fold_count[s, k]
-            if count < FOLD_COUNT_MIN:
-                continue
-            mean = np.float32(common.fold_sum[s, k]) * INV_FOLD_UNIT / np.float32(count) / FOLD_MEAN
-            if common.fold_ns[s, k] != 0:
-                d = decay(seconds(now_ns, common.fold_ns[s, k]), FOLD_RATE)
-                mean = time_weighted(common.scale[s, k], mean, d)
-            common.scale[s, k] = max(SCALE_MIN, mean)
-            common.fold_ns[s, k] = now_ns
-            common.fold_sum[s, k] = 0
-            common.fold_count[s, k] = 0
+            fold_scale(s, k, now_ns, common)

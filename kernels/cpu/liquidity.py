@@ -3,14 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import columns as c
 from kernels.arrays import Columns
-from kernels.cpu.features import past_expiry, spread_and_means, units_of
-from kernels.laws.decay import decay, seconds
-
-NAN = np.float32(np.nan)
-SLOW_RATE = np.float32(1 / 300)
-E6 = np.float32(1e-6)
+from kernels.rows.liquidity import activity_of
 
 
 def activity(row_count: int, now_ns: int, columns: Columns, out: NDArray[np.float32]) -> None:
@@ -19,19 +13,4 @@ def activity(row_count: int, now_ns: int, columns: Columns, out: NDArray[np.floa
     out: float32[listing].
     """
     for i in range(row_count):
-        out[i] = NAN
-        if columns.validity[i] & c.NOT_REGULAR == 0 and not past_expiry(i, now_ns, columns):
-            out[i] = activity_of(i, now_ns, columns)
-
-
-def activity_of(i: int, now_ns: int, columns: Columns) -> float:
-    """Activity of a regular row; NaN without a forward, an index or a strike."""
-    f32 = columns.f32
-    updates = f32[c.UPDATES, i] * decay(seconds(now_ns, columns.i64[c.COUNT_NS, i]), SLOW_RATE)
-    _, _, depth = spread_and_means(i, now_ns, columns)
-    usd = f32[c.STRIKE, i]
-    if columns.i64[c.FORWARD_E6, i] != c.NO_FORWARD:
-        usd = np.float32(columns.i64[c.FORWARD_E6, i]) * E6
-    elif f32[c.INDEX, i] > 0:
-        usd = f32[c.INDEX, i]
-    return updates * depth * units_of(i, columns) * usd
+        out[i] = activity_of(i, now_ns, columns)

@@ -12,7 +12,7 @@ from feeds.events import EventRows, TickerRows
 from feeds.replay import SourceKind, journal_kind, read_journal
 from feeds.tables import read_tables
 from kernels import columns as c
-from kernels.cpu.features import METRIC_NAMES
+from kernels.rows.features import METRIC_NAMES
 from scanner.commands.arguments import write_json, write_line
 from scanner.commands.progress import Progress
 from scanner.config import ScanConfig, from_effective, load

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from kernels import columns as c
-from kernels.cpu.features import METRIC_NAMES, features_of_row, metrics_of_row
 from kernels.laws import METRICS, SCORED
+from kernels.rows.features import METRIC_NAMES, features_of_row, metrics_of_row
 from scanner.result import FEATURES
 from scanner.state import State
 
