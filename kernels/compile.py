@@ -25,7 +25,7 @@ import numpy as np
 from kernels.laws import bits
 
 _ROOT: Final = Path(__file__).resolve().parent
-_PREFIX: Final = "kernels."
+PREFIX: Final = "kernels."
 
 
 @functools.cache
@@ -76,7 +76,7 @@ def _rebound(function: Callable[..., Any]) -> Callable[..., Any]:
     names: dict[str, Any] = dict(function.__globals__)
     for name in function.__code__.co_names:
         value = names.get(name)
-        if isinstance(value, FunctionType) and value.__module__.startswith(_PREFIX):
+        if isinstance(value, FunctionType) and value.__module__.startswith(PREFIX):
             names[name] = _build(value, parallel=False)
     copy = FunctionType(function.__code__, names, function.__name__, function.__defaults__)
     copy.__module__ = function.__module__

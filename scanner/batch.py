@@ -94,9 +94,9 @@ def build_tickers(rows: TickerRows, row_count: int, state: State, device: CpuDev
     start = np.empty(len(rows) + 1, np.int64)
     ids = np.ascontiguousarray(rows["listing_id"])
     segments = device.sort_by_listing(ids, state.seen, order, listing, start)
-    value = np.empty((len(c.TICKER_FIELDS), len(rows)), np.float32)
+    value = np.empty((len(rows), len(c.TICKER_FIELDS)), np.float32)
     for field, name in enumerate(c.TICKER_FIELDS):
-        value[field] = rows[name][order]
+        value[:, field] = rows[name][order]
     forward = rows["forward"][order]
     forward_e6 = np.full(len(rows), c.NO_FORWARD, np.int64)
     known = (forward > 0) & (forward < FORWARD_MAX)

@@ -27,9 +27,8 @@ from feeds import events
 from feeds.venues import VENUES
 from kernels import columns, device
 from kernels.compile import _bit_casts
-from kernels.cpu import apply
 from kernels.laws import METRICS, SCORED
-from kernels.rows import features, trades
+from kernels.rows import features, trades, updates
 from scanner.result import FEATURES
 from scanner.sinks import SINKS
 
@@ -209,9 +208,9 @@ def test_validity_bits_equal_their_plain_numbers():
 @pytest.mark.parametrize(
     ("module", "kind", "names"),
     [
-        (apply, events.Kind, tuple(kind.name for kind in events.Kind)),
-        (apply, events.Flag, ("LAST", "SNAPSHOT_START", "REJECTED")),
-        (apply, events.ListingState, ("LIVE", "HALTED", "EXPIRED")),
+        (updates, events.Kind, tuple(kind.name for kind in events.Kind)),
+        (updates, events.Flag, ("LAST", "SNAPSHOT_START", "REJECTED")),
+        (updates, events.ListingState, ("LIVE", "HALTED", "EXPIRED")),
     ],
 )
 def test_kernels_know_the_feeds_numbers(module, kind, names):

@@ -20,8 +20,8 @@ def apply_listing_tickers(
     delta, theta = columns.f32[c.DELTA, i], columns.f32[c.THETA, i]
     forward_e6 = columns.i64[c.FORWARD_E6, i]
     for k in range(start, stop):
-        for field in range(tickers.value.shape[0]):
-            value = tickers.value[field, k]
+        for field in range(tickers.value.shape[1]):
+            value = tickers.value[k, field]
             if not math.isnan(value):
                 columns.f32[c.DELTA + field, i] = value
         if tickers.forward_e6[k] != c.NO_FORWARD:

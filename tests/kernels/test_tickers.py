@@ -28,9 +28,9 @@ def option(*, inverse: bool) -> State:
 
 def told(state: State, at_s: int, *, forward: float, delta: float, theta: float) -> list[float]:
     """Apply one ticker; gives both drifts."""
-    value = np.full((len(c.TICKER_FIELDS), 1), np.nan, np.float32)
-    value[c.TICKER_FIELDS.index("delta")] = delta
-    value[c.TICKER_FIELDS.index("theta")] = theta
+    value = np.full((1, len(c.TICKER_FIELDS)), np.nan, np.float32)
+    value[0, c.TICKER_FIELDS.index("delta")] = delta
+    value[0, c.TICKER_FIELDS.index("theta")] = theta
     forward_e6 = c.NO_FORWARD if np.isnan(forward) else round(forward * 1e6)
     tickers = Tickers(
         np.array([NOW_NS + at_s * SECOND]), np.array([forward_e6]), value,

@@ -1,0 +1,199 @@
+"""Stages 4 to 6 of 8: launch shapes to CUDA code; the one door to numba-cuda.
+
+Nobody else types cuda.jit flags. No device and no driver are needed: what is compiled here runs in
+the PTX interpreter of the test-suite and on a GPU alike.
+
+The factory is that of kernels.compile: a kernel's globals are re-bound to the device versions of
+what it calls, so each law and each row function has one source. No contraction (`fma=0`): every
+float add, sub and mul of the PTX says `.rn`, and nothing downstream may fuse what says so
+(docs/decisions/0001-same-bits.md).
+"""
+
+import functools
+import hashlib
+import importlib.metadata
+import inspect
+import os
+import re
+import tempfile
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FunctionType, SimpleNamespace
+from typing import Any, Final
+
+import numpy as np
+
+from kernels.compile import PREFIX, cache_folder
+from kernels.errors import DeviceError
+from kernels.gpu import apply, expire, features, group, histogram, liquidity, rank, score, tickers
+from kernels.laws import bits
+
+ARCHITECTURES: Final = ((8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0))
+# Kernels by name. A name that kernels.cpu has, too, is the same launch shape.
+KERNELS: Final[Mapping[str, Callable[..., None]]] = {
+    function.__name__: function
+    for function in (
+        apply.apply,
+        tickers.apply_tickers,
+        expire.expire,
+        features.metrics,
+        score.observe,
+        group.group_sums,
+        group.group_scores,
+        rank.block_top_k,
+        rank.top_k,
+        histogram.count_marks,
+        histogram.cumulate,
+        liquidity.activity,
+    )
+}
+
+
+def ptx_of(name: str, capability: tuple[int, int]) -> str:
+    """PTX of a kernel, its entry named as the kernel.
+
+    Raises:
+        DeviceError: numba-cuda is not installed.
+    """
+    numba_cuda = _numba_cuda()
+    kernel = KERNELS[name]
+    signature = numba_cuda.types.void(*(_numba_type(t) for t in parameters(kernel).values()))
+    with _answering(capability):
+        ptx, _ = numba_cuda.compile_ptx(_rebound(kernel), signature, cc=capability)
+    # The compiler numbers its names by process: neither a cache key nor a test could hold them.
+    (mangled,) = re.findall(r"\.entry (\S+)\(", ptx)
+    return str(ptx).replace(mangled, name)
+
+
+def cubin_of(name: str, capability: tuple[int, int]) -> bytes:
+    """Machine code of a kernel, from the cache or compiled into it.
+
+    Raises:
+        DeviceError: numba-cuda or cuda.core is not installed.
+    """
+    major, minor = capability
+    path = cache_folder() / "cuda" / _toolchain() / f"{name}.sm_{major}{minor}.cubin"
+    if path.exists():
+        return path.read_bytes()
+    from cuda.core import Linker, LinkerOptions, ObjectCode  # noqa: PLC0415
+
+    source = ObjectCode.from_ptx(ptx_of(name, capability).encode(), name=name)
+    options = LinkerOptions(arch=f"sm_{major}{minor}", fma=False)
+    code = bytes(Linker(source, options=options).link("cubin").code)
+    _write_whole(path, code)
+    return code
+
+
+def parameters(kernel: Callable[..., None]) -> dict[str, Any]:
+    """Annotated types of a kernel's parameters, by name, in order."""
+    hints = typing.get_type_hints(kernel, include_extras=True)
+    return {name: hints[name] for name in inspect.signature(kernel).parameters}
+
+
+def _numba_type(annotation: Any) -> Any:
+    """Type of numba for a named tuple of arrays or an array of kernels.arrays."""
+    types = _numba_cuda().types
+    if typing.get_origin(annotation) is typing.Annotated:
+        array, axes = typing.get_args(annotation)
+        (element,) = typing.get_args(typing.get_args(array)[1])
+        return types.Array(getattr(types, np.dtype(element).name), axes, "C")
+    hints = typing.get_type_hints(annotation, include_extras=True)
+    return types.NamedTuple([_numba_type(hints[name]) for name in annotation._fields], annotation)
+
+
+@functools.cache
+def _device_function(function: Callable[..., Any]) -> Any:
+    jit = functools.partial(_numba_cuda().jit, device=True, forceinline=True)
+    if function in (bits.float_bits, bits.bits_float):
+        return jit(_bit_casts()[function.__name__])
+    return jit(_rebound(function))
+
+
+def _rebound(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Copy a function whose globals hold the device versions of the kernels it calls."""
+    assert isinstance(function, FunctionType)
+    names: dict[str, Any] = dict(function.__globals__)
+    for name in function.__code__.co_names:
+        value = names.get(name)
+        if isinstance(value, FunctionType) and value.__module__.startswith(PREFIX):
+            names[name] = _device_function(value)
+    copy = FunctionType(function.__code__, names, function.__name__, function.__defaults__)
+    copy.__module__ = function.__module__
+    copy.__qualname__ = function.__qualname__
+    return copy
+
+
+@functools.cache
+def _bit_casts() -> dict[str, Callable[..., Any]]:
+    """Reinterpret the 32 bits of a float as an integer and back, without a conversion."""
+    _numba_cuda()
+    from numba.cuda import libdevice  # noqa: PLC0415
+
+    def float_bits(x: float) -> int:
+        return libdevice.float_as_int(x)  # type: ignore[no-any-return]
+
+    def bits_float(i: int) -> float:
+        return libdevice.int_as_float(i)  # type: ignore[no-any-return]
+
+    return {"float_bits": float_bits, "bits_float": bits_float}
+
+
+@functools.cache
+def _numba_cuda() -> Any:
+    """Import numba-cuda once, with contraction switched off."""
+    try:
+        importlib.metadata.version("numba-cuda")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise DeviceError(
+            "CUDA compiler: numba-cuda is not installed, expected one of the extras "
+            "gpu-cu12, gpu-cu13"
+        ) from error
+    from numba import cuda  # noqa: PLC0415
+    from numba.cuda.cudadrv import nvvm  # noqa: PLC0415
+
+    # numba-cuda 0.30 has no keyword for it; this is its one door to NVVM.
+    nvvm.compile_ir = functools.partial(nvvm.compile_ir, fma=False)
+    return cuda
+
+
+class _answering:  # noqa: N801 - reads as what it does in a with statement
+    """Answer for a device's capability while device functions are compiled without one."""
+
+    def __init__(self, capability: tuple[int, int]) -> None:
+        self._device = SimpleNamespace(compute_capability=capability)
+
+    def __enter__(self) -> None:
+        from numba.cuda import dispatcher  # noqa: PLC0415
+
+        self._dispatcher, self._held = dispatcher, dispatcher.get_current_device
+        dispatcher.get_current_device = lambda: self._device
+
+    def __exit__(self, *_error: object) -> None:
+        self._dispatcher.get_current_device = self._held
+
+
+@functools.cache
+def _toolchain() -> str:
+    """Hash of the versions that decide the machine code beside our sources."""
+    names = ("numba-cuda", "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink")
+    text = " ".join(f"{name} {_version(name)}" for name in names)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"  # A system-wide toolkit; its version is that of the driver's machine.
+
+
+def _write_whole(path: Path, code: bytes) -> None:
+    """Write a cache entry so that no reader ever sees half of it; a full disk is no error."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
+            part.write(code)
+        os.replace(part.name, path)
+    except OSError:
+        return
