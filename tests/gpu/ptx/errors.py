@@ -1,0 +1,13 @@
+"""What the interpreter raises."""
+
+
+class PtxError(Exception):
+    """Anything wrong with a PTX text or with its execution."""
+
+
+class UnsupportedPtx(PtxError):
+    """The text holds something that this interpreter does not model exactly; it never guesses."""
+
+
+class MachineFault(PtxError):
+    """The program did what no program may do: a race, a wild address, a deadlock."""
