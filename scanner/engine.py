@@ -20,6 +20,7 @@ from scanner.universe import Universe
 
 if TYPE_CHECKING:
     from scanner.config import ScanConfig
+    from scanner.resident import Device, Resident
 
 SECOND_NS: Final = 1_000_000_000
 MS_NS: Final = 1_000_000
@@ -37,19 +38,22 @@ class Scanner:
     Attributes:
         universe: listings and their numbers.
         counts: rows refused, by reason.
-        state: columns and tables; borrowed between ticks.
         device: what the kernels run on.
     """
 
     def __init__(
-        self, config: "ScanConfig | None" = None, *, bars: bool = False, device: str | None = None
+        self,
+        config: "ScanConfig | None" = None,
+        *,
+        bars: bool = False,
+        device: "str | Device | None" = None,
     ) -> None:
         """Allocate everything for the configured capacity.
 
         Args:
             config: settings; None for the defaults.
             bars: also keep plain order-flow sums per bar (`scanner features`).
-            device: overrides the configured device.
+            device: overrides the configured device, by name or as one that was opened.
 
         Raises:
             DeviceError: the device is not there.
@@ -60,18 +64,42 @@ class Scanner:
             config = ScanConfig()
         engine, limits = config.engine, config.limits
         self.config = config
-        self.device: CpuDevice = open_device(device or engine.device, engine.threads)
+        wanted = device or engine.device
+        self.device: Any = (
+            open_device(wanted, engine.threads) if isinstance(wanted, str) else wanted
+        )
+        # Rows are sorted on the host, whatever device they go to.
+        self._host = (
+            self.device
+            if isinstance(self.device, CpuDevice)
+            else CpuDevice(engine.threads, "for what the host does beside a GPU")
+        )
         grace_ns = int(limits.retire_grace_s * SECOND_NS)
         self.universe = Universe(engine.listings_capacity, grace_ns)
-        self.state = State(
-            engine.listings_capacity, engine.depth_slots_capacity, self.device.threads, bars=bars
+        self._state = State(
+            engine.listings_capacity, engine.depth_slots_capacity, self._host.threads, bars=bars
         )
+        self._resident = self._send_away()
         self.counts: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
         self._tick_ns = engine.tick_ms * MS_NS
         self._pending: deque[EventRows] = deque()
         self._tickers: deque[TickerRows] = deque()
         self._open: EventRows = empty_rows()
         self.tick_count = 0
+
+    def _send_away(self) -> "Resident | None":
+        """Let a GPU hold the state, where one was chosen."""
+        if self._host is self.device:
+            return None
+        from scanner.resident import Resident  # noqa: PLC0415 - imports numba's CUDA target
+
+        return Resident(self._state, self.device, self._host)
+
+    @property
+    def state(self) -> State:
+        """Columns and tables, on the host; borrowed between ticks."""
+        self._state.home()
+        return self._state
 
     def add(self, listings: Iterable[Listing]) -> list[int]:
         """Take listings into the universe; returns their listing ids, in order."""
@@ -106,7 +134,7 @@ class Scanner:
         A tick that spans several tick periods (late in a run, or from a table) stops at each that
         has tickers: a quote is measured against the greeks of its own time.
         """
-        self.state.sync(self.universe)
+        self._state.sync(self.universe)
         return sum(self._step(step_ns) for step_ns in [*self._ticker_times(now_ns), now_ns])
 
     def _ticker_times(self, now_ns: int) -> list[int]:
@@ -128,15 +156,21 @@ class Scanner:
     def _step(self, now_ns: int) -> int:
         count = self.universe.row_count
         news = _due(self._tickers, now_ns, _NO_TICKERS)
-        tickers = build_tickers(news, count, self.state, self.device)
-        apply_tickers(tickers, self.state, self.device)
+        tickers = build_tickers(news, count, self._state, self._host)
+        if self._resident is not None:
+            self._resident.apply_tickers(tickers)
+        else:
+            apply_tickers(tickers, self._state, self._host)
         rows = _due(self._pending, now_ns, empty_rows())
         if not len(rows):
             return 0
         if len(self._open):
             rows = np.concatenate([self._open, rows])
-        batch, self._open = build_batch(rows, count, self.state, self.device, self.counts)
-        apply_batch(batch, self.state, self.device)
+        batch, self._open = build_batch(rows, count, self._state, self._host, self.counts)
+        if self._resident is not None:
+            self._resident.apply(batch)
+        else:
+            apply_batch(batch, self._state, self._host)
         self.tick_count += 1
         return len(rows)
 
@@ -148,13 +182,17 @@ class Scanner:
         """
         self.tick(now_ns)
         scoring = self.config.scoring
-        return scan(
-            now_ns, self.universe.row_count, self.state, self.device,
+        run = self._resident.scan if self._resident is not None else self._scan_here
+        return run(
+            now_ns, self.universe.row_count,
             top_k=self.config.engine.top_k,
             hold_ns=int(scoring.score_hold_s * SECOND_NS),
             members_min=scoring.group_members_min,
             window_ns=int(scoring.group_window_s * SECOND_NS),
         )  # fmt: skip
+
+    def _scan_here(self, now_ns: int, row_count: int, **settings: int) -> ScanResult:
+        return scan(now_ns, row_count, self._state, self._host, **settings)
 
     def due_hash(self, now_ns: int) -> str:
         """64-bit hash of the rows and tickers that a tick at now_ns would apply, hex."""
@@ -173,20 +211,24 @@ class Scanner:
 
     def warm_up(self) -> None:
         """Compile or load every kernel by running them all on nothing."""
-        scratch = State(1, 1, self.device.threads, bars=bool(len(self.state.bar)))
-        batch, _ = build_batch(empty_rows(), 0, scratch, self.device, Counter())
-        tickers = build_tickers(_NO_TICKERS, 0, scratch, self.device)
-        self.device.apply_tickers(tickers, scratch.columns)
-        self.device.activity(0, 1, scratch.columns, np.empty(0, np.float32))
-        self.device.apply(batch, scratch.columns, scratch.books, scratch.bar, scratch.per_thread)
-        scan(1, 0, scratch, self.device)
-        export_metrics(1, 0, scratch, self.device)
+        scratch = State(1, 1, self._host.threads, bars=bool(len(self._state.bar)))
+        batch, _ = build_batch(empty_rows(), 0, scratch, self._host, Counter())
+        tickers = build_tickers(_NO_TICKERS, 0, scratch, self._host)
+        self._host.apply_tickers(tickers, scratch.columns)
+        self._host.activity(0, 1, scratch.columns, np.empty(0, np.float32))
+        self._host.apply(batch, scratch.columns, scratch.books, scratch.bar, scratch.per_thread)
+        scan(1, 0, scratch, self._host)
+        export_metrics(1, 0, scratch, self._host)
 
     def take_resyncs(self) -> list[int]:
         """Listings whose truncated book ran out since the last call; their feeds must resync."""
-        flags = self.state.columns.u8[c.NEEDS_RESYNC, : self.universe.row_count]
+        # On a GPU the mirror is as old as the last scan; it comes home only if there is one.
+        flags = self._state.columns.u8[c.NEEDS_RESYNC, : self.universe.row_count]
         wanted = np.flatnonzero(flags)
-        flags[wanted] = 0
+        if len(wanted):
+            self._state.home()
+            wanted = np.flatnonzero(flags)
+            flags[wanted] = 0
         return [int(row) for row in wanted]
 
     def row_counts(self) -> dict[str, int]:

@@ -3,7 +3,7 @@
 Knows kernels.columns and the universe, not venues. Growth happens between ticks only.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -246,6 +246,8 @@ class State:
         last_scan_ns: grid time of the last scan, 0 before the first.
         scan_count: scans so far.
         class_due_ns: grid time from which liquidity classes are assigned again, 0 before any scan.
+        home: call it before reading or changing what kernels write; a State that lives on a GPU
+            comes back to these arrays.
     """
 
     def __init__(self, capacity: int, slots: int, threads: int, *, bars: bool = False) -> None:
@@ -267,6 +269,7 @@ class State:
         self.last_scan_ns = 0
         self.scan_count = 0
         self.class_due_ns = 0
+        self.home: Callable[[], None] = _is_here
         self._slots_used = 0
         self._slots_free: list[int] = []
         self._generation = np.zeros(size, np.uint32)
@@ -281,6 +284,7 @@ class State:
         """Take over listings that were added, changed, retired or freed since the last call."""
         if universe.version == self._version:
             return
+        self.home()
         if universe.row_count > self.capacity:
             self._grow(padded(max(universe.capacity, 2 * self.capacity)))
         self._take(universe.changed_since(self._version), universe)
@@ -288,6 +292,7 @@ class State:
 
     def remember(self, memory: Memory, universe: Universe) -> None:
         """Give listings their baselines of an earlier run: those known now, others as they come."""
+        self.home()
         self.memory = memory
         for row in range(min(universe.row_count, self.capacity)):
             taken = self._generation[row] == universe.columns.generation[row]
@@ -300,8 +305,9 @@ class State:
         Raises:
             CapacityError: the pool has reached 2**21 books.
         """
-        if self.columns.i32[c.SLOT, row] != c.NO_SLOT:
+        if self.columns.i32[c.SLOT, row] != c.NO_SLOT:  # The host alone writes slots.
             return
+        self.home()
         if self._slots_free:
             slot = self._slots_free.pop()
         else:
@@ -422,6 +428,10 @@ class State:
             raise CapacityError(f"depth slots: {slots} are in use, expected fewer than 2**21")
         more = empty_books(slots)
         self.books = Books(*(np.concatenate([a, b]) for a, b in zip(self.books, more, strict=True)))
+
+
+def _is_here() -> None:
+    """A State of the CPU is always at home."""
 
 
 def _widened(old: Iterable[NDArray[Any]], new: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:

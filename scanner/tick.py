@@ -48,7 +48,7 @@ def scan(
     if now_ns <= state.last_scan_ns:
         raise ValueError(f"scan: now_ns was {now_ns}, expected more than {state.last_scan_ns}")
     if state.reference.roll(now_ns):
-        _cumulate(state, device)
+        cumulate(state, device)
     device.expire(row_count, now_ns, state.columns)
     assign_classes(now_ns, row_count, state, device)
     fresh = np.flatnonzero(state.columns.u8[c.FRESH, :row_count]).astype(np.uint32)
@@ -64,7 +64,8 @@ def scan(
     _learn(len(fresh), now_ns, state, device)
     state.last_scan_ns = now_ns
     state.scan_count += 1
-    return _result(now_ns, row_count, fresh, reference_count, top, groups, state, device)
+    metrics = MetricColumns(lambda: export_metrics(now_ns, row_count, state, device))
+    return scan_result(now_ns, row_count, fresh, reference_count, top, groups, state, metrics)
 
 
 def assign_classes(now_ns: int, row_count: int, state: State, device: CpuDevice) -> None:
@@ -85,8 +86,13 @@ def _top(
 ) -> NDArray[np.uint32]:
     best = np.zeros(k, np.uint64)
     count = device.top_k(row_count, hold_after_ns, state.scores.key[li], state.columns, best)
+    return ids_of(best[:count])
+
+
+def ids_of(keys: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """Listing ids in rank keys (docs/SCORING.md, section 6)."""
     id_mask = np.uint64((1 << 21) - 1)
-    return (id_mask - (best[:count] & id_mask)).astype(np.uint32)
+    return (id_mask - (keys & id_mask)).astype(np.uint32)
 
 
 def _learn(fresh_count: int, now_ns: int, state: State, device: CpuDevice) -> None:
@@ -97,10 +103,11 @@ def _learn(fresh_count: int, now_ns: int, state: State, device: CpuDevice) -> No
         ref.total_1, ref.total_2, state.common,
     )  # fmt: skip
     device.fold_scales(now_ns, state.common)
-    _cumulate(state, device)
+    cumulate(state, device)
 
 
-def _cumulate(state: State, device: CpuDevice) -> None:
+def cumulate(state: State, device: CpuDevice) -> None:
+    """Sum every histogram from the end, for the p-values of the next scan."""
     ref = state.reference
     device.cumulate(ref.total_1, state.common.above_1)
     device.cumulate(ref.total_2, state.common.above_2)
@@ -126,19 +133,36 @@ def _score_groups(
     fresh = bins >= 0
     np.add.at(ref.hours_group[ref.slot], (g.kind[:n][fresh], bins[fresh]), 1)
     np.add.at(ref.total_group, (g.kind[:n][fresh], bins[fresh]), 1)
+    return group_result(now_ns - window_ns, row_count, reference, state)
+
+
+def group_result(
+    after_ns: int, row_count: int, reference: NDArray[np.int64], state: State
+) -> GroupResult:
+    """What a scan says of groups: its own scores and the held ones.
+
+    Args:
+        after_ns: members observed since then count.
+        row_count: rows in use.
+        reference: int64[group], histogram entries before this scan.
+        state: whose groups were scored.
+    """
+    g = state.groups
+    n = g.count
     with np.errstate(invalid="ignore"):
-        direction = (sums[3, :n] / (1 << 20) / sums[4, :n]).astype(np.float32)
-    p = g.p[:n].copy()
+        direction = (g.sums[3, :n] / (1 << 20) / g.sums[4, :n]).astype(np.float32)
+    p, fresh = g.p[:n].copy(), g.bins[:n] >= 0
+    notable = np.flatnonzero(fresh & (p <= 0.01))
     return GroupResult(
         underlying=g.underlying[:n].copy(),
         expiry_ns=g.expiry_ns[:n].copy(),
         fresh=fresh,
-        member_count=sums[0, :n].astype(np.int32),
+        member_count=g.sums[0, :n].astype(np.int32),
         statistic=g.statistic[:n].copy(),
         p=p,
         score=-np.log10(p),
         reference_count=reference,
-        members=_members(np.flatnonzero(fresh & (p <= 0.01)), now_ns - window_ns, row_count, state),
+        members=_members(notable, after_ns, row_count, state),
         direction=direction,
     )
 
@@ -160,10 +184,12 @@ def _members(
     return named
 
 
-def _result(
+def scan_result(
     now_ns: int, row_count: int, fresh: NDArray[np.uint32], reference_count: NDArray[np.int64],
-    top: dict[str, NDArray[np.uint32]], groups: GroupResult, state: State, device: CpuDevice,
+    top: dict[str, NDArray[np.uint32]], groups: GroupResult, state: State,
+    metrics: Mapping[str, NDArray[np.float32]],
 ) -> ScanResult:  # fmt: skip
+    """Borrow the state's columns as what the scan says."""
     n, col, sc = row_count, state.columns, state.scores
     validity = col.validity[:n]
     return ScanResult(
@@ -184,7 +210,7 @@ def _result(
         warming=col.i32[c.OWN_COUNT, :n] < 30,
         top=top,
         groups=groups,
-        metrics=MetricColumns(lambda: export_metrics(now_ns, n, state, device)),
+        metrics=metrics,
         market=_market(len(fresh), validity, state),
     )
 

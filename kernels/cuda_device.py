@@ -1,0 +1,222 @@
+"""Stages 4 to 6 of 8: one CUDA device: memory, copies through pinned blocks, graphs.
+
+The host never waits inside the driver: where it needs an answer it asks an event, so that a tick
+makes no synchronising call. Uses cuda.core; the copies of parts are cuda.bindings'.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.compile_cuda import cubin_of
+from kernels.errors import DeviceError
+from kernels.gpu.program import Clear, Launch, Node
+
+BLOCK_BYTES: Final = 8 << 20  # Of each pinned block: the rows of a tick of 200,000 go in one.
+ALIGN: Final = 16
+POLL_S: Final = 20e-6
+
+Pairs = Iterable[tuple["DeviceArray", NDArray[Any]]]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class DeviceArray:
+    """A C-contiguous array in device memory, readable by CuPy and others without a copy."""
+
+    pointer: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    memory: Any  # Held: the pointer lives as long as this.
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """Description for CuPy, numba and PyTorch; the data may change at the next tick."""
+        return {
+            "shape": self.shape,
+            "typestr": self.dtype.str,
+            "data": (self.pointer, True),
+            "strides": None,
+            "version": 3,
+        }
+
+
+class CudaDevice:
+    """A GPU that runs captured graphs on one stream of its own; used from one thread at a time.
+
+    Attributes:
+        name: "cuda".
+        reason: why this device was chosen, for people.
+        threads: CPU threads that host work may use.
+        capability: of the device, (major, minor).
+    """
+
+    name = "cuda"
+
+    def __init__(self, threads: int, reason: str) -> None:
+        """Open device 0.
+
+        Raises:
+            DeviceError: there is no driver or no device, or no package to reach it with.
+        """
+        try:
+            from cuda.bindings import driver  # noqa: PLC0415
+            from cuda.core import Device, LegacyPinnedMemoryResource  # noqa: PLC0415
+        except ImportError as error:
+            raise DeviceError(
+                f"device was 'cuda': {error}; expected one of the extras gpu-cu12, gpu-cu13"
+            ) from error
+        try:
+            self._device = Device(0)
+            self._device.set_current()
+        except RuntimeError as error:  # What cuda.core and its loader raise derives from it.
+            raise DeviceError(
+                f"device was 'cuda': {error}, expected a GPU and its driver"
+            ) from error
+        self._driver = driver
+        self.threads, self.reason = threads, reason
+        self.capability = (int(self._device.compute_capability[0]),
+                           int(self._device.compute_capability[1]))  # fmt: skip
+        self._stream = self._device.create_stream()
+        pinned = LegacyPinnedMemoryResource()
+        # Two for the way in: the host fills one while the other still flies.
+        self._in = [_Block(pinned.allocate(BLOCK_BYTES), self._device) for _ in range(2)]
+        self._out = _Block(pinned.allocate(BLOCK_BYTES), self._device)
+
+    def allocate(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
+        """Allocate an array; its contents are undefined."""
+        dtype = np.dtype(dtype)
+        nbytes = max(ALIGN, int(np.prod(shape)) * dtype.itemsize)
+        memory = self._device.allocate(nbytes, stream=self._stream)
+        return DeviceArray(int(memory.handle), tuple(shape), dtype, memory)
+
+    def upload(self, pairs: Pairs) -> None:
+        """Queue copies of host arrays to the fronts of device arrays.
+
+        The host arrays are read before this returns, and may then change.
+        """
+        for parts in _blockfuls(pairs):
+            block = self._in[0]
+            self._in.reverse()
+            block.wait()
+            for pointer, host, at in parts:
+                block.host[at : at + host.nbytes] = host
+                self._call(
+                    self._driver.cuMemcpyHtoDAsync(
+                        pointer, block.address + at, host.nbytes, self._stream.handle
+                    )
+                )
+            self._stream.record(block.event)
+
+    def fetch(self, pairs: Pairs) -> None:
+        """Copy the fronts of device arrays into host arrays, and wait until they are there."""
+        for parts in _blockfuls(pairs):
+            for pointer, host, at in parts:
+                self._call(
+                    self._driver.cuMemcpyDtoHAsync(
+                        self._out.address + at, pointer, host.nbytes, self._stream.handle
+                    )
+                )
+            self._stream.record(self._out.event)
+            self._out.wait()
+            for _, host, at in parts:
+                host[:] = self._out.host[at : at + host.nbytes]
+
+    def graph(self, nodes: Sequence[Node]) -> Any:
+        """Capture launches as one graph; compiles what is not in the cache."""
+        from cuda.core import LaunchConfig, ObjectCode, launch  # noqa: PLC0415
+
+        names = {node.kernel for node in nodes if isinstance(node, Launch)}
+        kernels = {
+            name: ObjectCode.from_cubin(cubin_of(name, self.capability)).get_kernel(name)
+            for name in sorted(names)
+        }
+        builder = self._stream.create_graph_builder()
+        builder.begin_building()
+        for node in nodes:
+            if isinstance(node, Clear):
+                node.array.memory.fill(0, stream=builder)
+            else:
+                config = LaunchConfig(grid=node.grid, block=node.threads)
+                launch(builder, config, kernels[node.kernel], *flattened(node.arguments))
+        graph = builder.end_building().complete()
+        graph.upload(self._stream)
+        return graph
+
+    def launch(self, graph: Any) -> None:
+        """Queue a graph."""
+        graph.launch(self._stream)
+
+    def _call(self, answer: tuple[Any, ...]) -> None:
+        if int(answer[0]) != 0:
+            raise DeviceError(f"copy: the driver answered {answer[0].name}")
+
+
+class _Block:
+    """Pinned host memory, and the event after which it may be touched again."""
+
+    def __init__(self, memory: Any, device: Any) -> None:
+        self._memory = memory
+        self.address = int(memory.handle)
+        self.host: NDArray[np.uint8] = np.from_dlpack(memory).view(np.uint8)
+        self.event = device.create_event()
+
+    def wait(self) -> None:
+        """Ask the event until it has happened; an event that was never recorded has."""
+        while not self.event.is_done:
+            time.sleep(POLL_S)
+
+
+Part = tuple[int, NDArray[np.uint8], int]  # Device pointer, host bytes, offset in the block.
+
+
+def _blockfuls(pairs: Pairs) -> Iterator[list[Part]]:
+    """Cut copies into lists of parts that fit a pinned block together."""
+    parts: list[Part] = []
+    used = 0
+    for array, host in pairs:
+        if host.nbytes > array.nbytes:
+            raise DeviceError(
+                f"copy: the host has {host.nbytes} bytes, expected at most {array.nbytes}"
+            )
+        flat = host.reshape(-1).view(np.uint8)
+        start = 0
+        while start < flat.nbytes:
+            size = min(flat.nbytes - start, BLOCK_BYTES - used)
+            parts.append((array.pointer + start, flat[start : start + size], used))
+            start += size
+            used += -(-size // ALIGN) * ALIGN
+            if used >= BLOCK_BYTES:
+                yield parts
+                parts, used = [], 0
+    if parts:
+        yield parts
+
+
+def flattened(arguments: Sequence[Any]) -> list[Any]:
+    """Arguments as numba-cuda's kernels take them.
+
+    An array is (0, 0, elements, item bytes, pointer, shape..., strides in bytes...), a named tuple
+    its fields in order.
+    """
+    flat: list[Any] = []
+    for argument in arguments:
+        if isinstance(argument, tuple):
+            flat += flattened(argument)
+            continue
+        strides = [
+            argument.dtype.itemsize * int(np.prod(argument.shape[axis + 1 :]))
+            for axis in range(len(argument.shape))
+        ]
+        count = int(np.prod(argument.shape))
+        words = (0, 0, count, argument.dtype.itemsize, argument.pointer, *argument.shape, *strides)
+        flat += [np.intp(word) for word in words]
+    return flat

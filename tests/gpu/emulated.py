@@ -1,0 +1,65 @@
+"""A device whose kernels run in the PTX interpreter: the CUDA path without a GPU.
+
+It stands where kernels.cuda_device.CudaDevice stands and takes the same programs; what it runs is
+the PTX that a GPU would get. Kernels and their coverage are shared by all tests of a run.
+"""
+
+import functools
+
+import numpy as np
+
+from kernels.compile_cuda import ptx_of
+from kernels.gpu.program import Clear
+from tests.gpu.ptx import Memory, launch, numba_arguments, parse
+
+CAPABILITY = (9, 0)
+BLOCKS_MAX = 4  # Kernels stride over the grid; few blocks make them do it, and save time.
+
+
+@functools.cache
+def kernel(name):
+    """The parsed kernel, once for all tests."""
+    return parse(ptx_of(name, CAPABILITY)).kernel()
+
+
+class EmulatedDevice:
+    """Memory and launches of kernels.cuda_device.CudaDevice, executed by the interpreter."""
+
+    name = "cuda"
+    reason = "emulated"
+    threads = 1
+
+    def __init__(self):
+        self.memory = Memory()
+        self.launched = []
+
+    def allocate(self, shape, dtype):
+        return self.memory.put(np.empty(shape, dtype), init=False)
+
+    def upload(self, pairs):
+        for array, host in pairs:
+            flat = np.ascontiguousarray(host).reshape(-1)
+            index = np.arange(flat.size)
+            array.view(flat.dtype)[: flat.size] = flat
+            array.mark_written(index, flat.dtype)
+
+    def fetch(self, pairs):
+        for array, host in pairs:
+            flat = host.reshape(-1)
+            flat[:] = array.view(flat.dtype)[: flat.size]
+
+    def graph(self, nodes):
+        return list(nodes)
+
+    def launch(self, graph):
+        for node in graph:
+            if isinstance(node, Clear):
+                node.array.bytes[: node.array.size_bytes] = 0
+                node.array.written = None
+                continue
+            grid = (min(node.grid[0], BLOCKS_MAX), node.grid[1])
+            if node.kernel in ("cumulate", "top_k", "block_top_k"):
+                grid = node.grid
+            flat, _ = numba_arguments(self.memory, node.arguments)
+            self.launched.append(node.kernel)
+            launch(kernel(node.kernel), grid, node.threads, flat, self.memory)
