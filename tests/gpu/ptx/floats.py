@@ -71,7 +71,7 @@ def _fma_f64(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     result = np.atleast_1d(sum_high + _rounded_to_odd(low, sum_low))
     plain = np.atleast_1d(a * b + c)
     # Outside these exponents a partial product may overflow or lose bits below the smallest denormal.
-    moderate = _within(a, 1e-120, 1e120) & _within(b, 1e-120, 1e120) & _within(c, 1e-240, 1e240)
+    moderate = _within(a, 1e-120, 1e120) & _within(b, 1e-120, 1e120) & ((c == 0) | _within(c, 1e-240, 1e240))
     for k in np.nonzero(np.atleast_1d(~moderate))[0]:
         operands = [float(np.atleast_1d(v)[k]) for v in (a, b, c)]
         result[k] = _exact_fma(*operands, otherwise=float(plain[k]))
@@ -96,7 +96,7 @@ def _exact_fma(a: float, b: float, c: float, otherwise: float) -> float:
         rounded = float(exact)
     except OverflowError:
         return np.inf if exact > 0 else -np.inf
-    return rounded if rounded else float(np.copysign(0.0, exact))
+    return rounded or (0.0 if exact > 0 else -0.0)
 
 
 def minimum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
