@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
+# The CUDA compilers and tools live in an environment of their own: 1.4 GB that nothing else needs.
+GPU_VENV  := .venv-gpu-check
+GPU_STAMP := $(GPU_VENV)/installed
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check fix gpu-check gpu bench docs lock clean
@@ -40,9 +43,17 @@ fix: $(STAMP)    ## format and apply safe fixes
 	$(BIN)/ruff check --fix-only --exit-zero .
 	$(BIN)/ruff format .
 
-gpu-check: $(STAMP)  ## checks of the CUDA target that need no GPU
-	@echo "gpu-check: no CUDA kernels exist yet; the laws are checked to stay compilable for a GPU"
+$(GPU_STAMP): requirements-gpu-check.txt
+	@echo "[1/2] creating $(GPU_VENV)"
+	@$(PYTHON) -m venv $(GPU_VENV)
+	@echo "[2/2] installing $$(grep -c '==' requirements-gpu-check.txt) pinned packages, 1.4 GB, about a minute on a first run"
+	@$(GPU_VENV)/bin/pip install --disable-pip-version-check --no-input --require-hashes -r requirements-gpu-check.txt | sed -u -n -E 's/^(Collecting|Installing|Successfully) ([^ ]*).*/      \1 \2/p'
+	@$(GPU_VENV)/bin/python -c 'import numba.cuda, cuda.core' || { echo "installation failed: run $(GPU_VENV)/bin/pip install --require-hashes -r requirements-gpu-check.txt to see why"; exit 1; }
+	@touch $(GPU_STAMP)
+
+gpu-check: $(STAMP) $(GPU_STAMP)  ## checks of the CUDA target that need no GPU
 	@$(BIN)/python -m pytest -q tests/test_architecture.py -k law
+	@$(GPU_VENV)/bin/python -m pytest -q -m gpu_check tests/gpu $(ARGS)
 
 gpu: $(STAMP)    ## checks on a GPU; fails where there is none
 	@echo "gpu: no CUDA kernels exist yet, so there is nothing to run" >&2; exit 1
@@ -56,6 +67,7 @@ docs: $(STAMP)   ## regenerate what is generated: METRICS.md, the alert schema, 
 lock:            ## compile the pinned requirements (needs uv on the PATH)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group dev pyproject.toml -o requirements-dev.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group gpu-check --constraint requirements-dev.txt pyproject.toml -o requirements-gpu-check.txt
 
 clean:           ## remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(GPU_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -496,7 +496,9 @@ def test_wheel_holds_the_three_packages():
     assert project["tool"]["mypy"]["packages"] == wheel["packages"]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-dev.txt", "requirements-gpu-check.txt"]
+)
 def test_every_requirement_is_pinned_with_hashes_and_no_address(name):
     text = (ROOT / name).read_text()
     assert "://" not in text
