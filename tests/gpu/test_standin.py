@@ -1,4 +1,4 @@
-"""The stand-in driver under the unmodified cuda.core: what host code may rely on, and its errors."""
+"""The stand-in driver under the unmodified cuda.core: what host code may rely on, its errors."""
 
 import threading
 
