@@ -15,6 +15,7 @@ PARALLEL_ROWS_MIN: Final = {
     "apply_tickers": 65_536,
     "observe": 4_096,
     "metrics": 16_384,
+    "segment_median_mad": 32_768,
 }
 
 
@@ -74,6 +75,7 @@ def _shapes() -> dict[str, Callable[..., Any]]:
         group,
         histogram,
         liquidity,
+        median,
         rank,
         score,
         sort,
@@ -92,6 +94,7 @@ def _shapes() -> dict[str, Callable[..., Any]]:
         "cumulate": histogram.cumulate,
         "fold_scales": histogram.fold_scales,
         "observe": score.observe,
+        "segment_median_mad": median.segment_median_mad,
         "sort_by_listing": sort.sort_by_listing,
         "top_k": rank.top_k,
     }
