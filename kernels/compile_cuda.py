@@ -26,7 +26,18 @@ import numpy as np
 
 from kernels.compile import PREFIX, cache_folder
 from kernels.errors import DeviceError
-from kernels.gpu import apply, expire, features, group, histogram, liquidity, rank, score, tickers
+from kernels.gpu import (
+    apply,
+    expire,
+    features,
+    group,
+    histogram,
+    liquidity,
+    median,
+    rank,
+    score,
+    tickers,
+)
 from kernels.laws import bits
 
 ARCHITECTURES: Final = ((8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0))
@@ -46,6 +57,7 @@ KERNELS: Final[Mapping[str, Callable[..., None]]] = {
         histogram.count_marks,
         histogram.cumulate,
         liquidity.activity,
+        median.segment_median_mad,
     )
 }
 

@@ -18,7 +18,6 @@ from kernels.arrays import (
     Ranking,
     Tables,
     Tickers,
-    padded,
 )
 from kernels.device import CpuDevice
 from kernels.errors import DeviceError
