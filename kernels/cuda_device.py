@@ -6,6 +6,7 @@ makes no synchronising call. Uses cuda.core; the copies of parts are cuda.bindin
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from kernels.gpu.program import Clear, Launch, Node
 BLOCK_BYTES: Final = 8 << 20  # Of each pinned block: the rows of a tick of 200,000 go in one.
 ALIGN: Final = 16
 POLL_S: Final = 20e-6
+CAPABILITY_MIN: Final = (8, 0)
 
 Pairs = Iterable[tuple["DeviceArray", NDArray[Any]]]
 
@@ -55,37 +57,32 @@ class CudaDevice:
     Attributes:
         name: "cuda".
         reason: why this device was chosen, for people.
-        threads: CPU threads that host work may use.
         capability: of the device, (major, minor).
     """
 
     name = "cuda"
 
-    def __init__(self, threads: int, reason: str) -> None:
-        """Open device 0.
+    def __init__(self, reason: str) -> None:
+        """Open device 0; the thread that opens it is the one that uses it.
 
         Raises:
-            DeviceError: there is no driver or no device, or no package to reach it with.
+            DeviceError: there is no driver or no device, or it is too old.
         """
-        try:
-            from cuda.bindings import driver  # noqa: PLC0415
-            from cuda.core import Device, LegacyPinnedMemoryResource  # noqa: PLC0415
-        except ImportError as error:
-            raise DeviceError(
-                f"device was 'cuda': {error}; expected one of the extras gpu-cu12, gpu-cu13"
-            ) from error
-        try:
+        from cuda.bindings import driver  # noqa: PLC0415 - nothing else needs CUDA
+        from cuda.core import Device, LegacyPinnedMemoryResource  # noqa: PLC0415
+
+        self._driver, self.reason = driver, reason
+        with _telling("device was 'cuda'"):
             self._device = Device(0)
             self._device.set_current()
-        except RuntimeError as error:  # What cuda.core and its loader raise derives from it.
+            major, minor = self._device.compute_capability
+            self._stream = self._device.create_stream()
+        self.capability = (int(major), int(minor))
+        if self.capability < CAPABILITY_MIN:
             raise DeviceError(
-                f"device was 'cuda': {error}, expected a GPU and its driver"
-            ) from error
-        self._driver = driver
-        self.threads, self.reason = threads, reason
-        self.capability = (int(self._device.compute_capability[0]),
-                           int(self._device.compute_capability[1]))  # fmt: skip
-        self._stream = self._device.create_stream()
+                f"device was 'cuda': its compute capability is {major}.{minor}, expected at least "
+                f"{CAPABILITY_MIN[0]}.{CAPABILITY_MIN[1]}"
+            )
         pinned = LegacyPinnedMemoryResource()
         # Two for the way in: the host fills one while the other still flies.
         self._in = [_Block(pinned.allocate(BLOCK_BYTES), self._device) for _ in range(2)]
@@ -95,7 +92,8 @@ class CudaDevice:
         """Allocate an array; its contents are undefined."""
         dtype = np.dtype(dtype)
         nbytes = max(ALIGN, int(np.prod(shape)) * dtype.itemsize)
-        memory = self._device.allocate(nbytes, stream=self._stream)
+        with _telling(f"device memory: {nbytes} bytes"):
+            memory = self._device.allocate(nbytes, stream=self._stream)
         return DeviceArray(int(memory.handle), tuple(shape), dtype, memory)
 
     def upload(self, pairs: Pairs) -> None:
@@ -139,21 +137,23 @@ class CudaDevice:
             name: ObjectCode.from_cubin(cubin_of(name, self.capability)).get_kernel(name)
             for name in sorted(names)
         }
-        builder = self._stream.create_graph_builder()
-        builder.begin_building()
-        for node in nodes:
-            if isinstance(node, Clear):
-                node.array.memory.fill(0, stream=builder)
-            else:
-                config = LaunchConfig(grid=node.grid, block=node.threads)
-                launch(builder, config, kernels[node.kernel], *flattened(node.arguments))
-        graph = builder.end_building().complete()
-        graph.upload(self._stream)
+        with _telling("graph"):
+            builder = self._stream.create_graph_builder()
+            builder.begin_building()
+            for node in nodes:
+                if isinstance(node, Clear):
+                    node.array.memory.fill(0, stream=builder)
+                else:
+                    config = LaunchConfig(grid=node.grid, block=node.threads)
+                    launch(builder, config, kernels[node.kernel], *flattened(node.arguments))
+            graph = builder.end_building().complete()
+            graph.upload(self._stream)
         return graph
 
     def launch(self, graph: Any) -> None:
         """Queue a graph."""
-        graph.launch(self._stream)
+        with _telling("graph"):
+            graph.launch(self._stream)
 
     def _call(self, answer: tuple[Any, ...]) -> None:
         if int(answer[0]) != 0:
@@ -171,8 +171,20 @@ class _Block:
 
     def wait(self) -> None:
         """Ask the event until it has happened; an event that was never recorded has."""
-        while not self.event.is_done:
-            time.sleep(POLL_S)
+        with _telling("waiting for the device"):
+            while not self.event.is_done:
+                time.sleep(POLL_S)
+
+
+@contextmanager
+def _telling(what: str) -> Iterator[None]:
+    """Turn the driver's errors into ours, which say where."""
+    from cuda.core._utils.cuda_utils import CUDAError  # noqa: PLC0415 - its only home; pinned
+
+    try:
+        yield
+    except (RuntimeError, CUDAError) as error:
+        raise DeviceError(f"{what}: {error}") from error
 
 
 Part = tuple[int, NDArray[np.uint8], int]  # Device pointer, host bytes, offset in the block.

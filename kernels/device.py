@@ -1,6 +1,7 @@
 """Stages 4 to 6 of 8: the device that runs the launch shapes; the only file that asks for a GPU."""
 
 import functools
+import importlib
 import os
 from collections.abc import Callable
 from typing import Any, Final
@@ -100,21 +101,39 @@ def _shapes() -> dict[str, Callable[..., Any]]:
     }
 
 
-def open_device(wanted: str = "auto", threads: int = 0) -> CpuDevice:
+def open_device(wanted: str = "auto", threads: int = 0) -> Any:
     """Open a device.
 
     Args:
-        wanted: "cpu", "cuda", or "auto" for the best there is.
+        wanted: "cpu", "cuda", or "auto" for a GPU where there is one that can be used.
         threads: CPU threads, 0 = one per core.
 
+    Returns:
+        A CpuDevice, or a kernels.cuda_device.CudaDevice; `reason` says why.
+
     Raises:
-        DeviceError: `cuda` was asked for and there is none, or the name is unknown.
+        DeviceError: `cuda` was asked for and cannot be used, or the name is unknown.
     """
-    if wanted == "cuda":
-        raise DeviceError(
-            "device was 'cuda': no CUDA kernels exist in this version, expected 'cpu'"
-        )
     if wanted not in DEVICES:
         raise DeviceError(f"device was {wanted!r}, expected one of {', '.join(DEVICES)}")
-    reason = "asked for" if wanted == "cpu" else "this version has no CUDA kernels"
-    return CpuDevice(threads, reason)
+    if wanted == "cpu":
+        return CpuDevice(threads, "asked for")
+    try:
+        return _open_cuda(wanted)
+    except DeviceError as error:
+        if wanted == "cuda":
+            raise
+        return CpuDevice(threads, str(error).removeprefix("device was 'cuda': "))
+
+
+def _open_cuda(wanted: str) -> Any:
+    """Open the GPU, if the packages and the driver are there."""
+    try:
+        importlib.import_module("cuda.core")
+    except ImportError as error:
+        raise DeviceError(
+            f"device was 'cuda': {error}, expected one of the extras gpu-cu12, gpu-cu13"
+        ) from error
+    from kernels.cuda_device import CudaDevice  # noqa: PLC0415 - imports numba's CUDA target
+
+    return CudaDevice("asked for" if wanted == "cuda" else "there is one")

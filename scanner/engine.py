@@ -65,6 +65,8 @@ class Scanner:
         engine, limits = config.engine, config.limits
         self.config = config
         wanted = device or engine.device
+        if bars and wanted == "auto":
+            wanted = "cpu"  # Bars are sums in double precision, which a GPU does not keep.
         self.device: Any = (
             open_device(wanted, engine.threads) if isinstance(wanted, str) else wanted
         )

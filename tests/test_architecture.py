@@ -27,6 +27,7 @@ from feeds import events
 from feeds.venues import VENUES
 from kernels import columns, device
 from kernels.compile import _bit_casts
+from kernels.compile_cuda import KERNELS
 from kernels.laws import METRICS, SCORED
 from kernels.rows import features, trades, updates
 from scanner.result import FEATURES
@@ -141,6 +142,20 @@ def test_every_launch_shape_stands_in_the_device_s_table():
         members_of("kernels/cpu")
     )
     assert {shape.__name__ for shape in shapes.values()} == set(shapes)
+
+
+def test_every_launch_shape_has_a_twin_on_the_other_device():
+    host_alone = {
+        "sort_by_listing",  # Rows are sorted before they are sent.
+        "fold_scales",  # On a GPU the block that cumulates a driver folds its scale.
+    }
+    device_alone = {"block_top_k"}  # The first of two passes of top_k.
+    assert set(device._shapes()) - host_alone == set(KERNELS) - device_alone
+    for name in set(device._shapes()) & set(KERNELS):
+        cpu, gpu = device._shapes()[name], KERNELS[name]
+        assert cpu.__module__.removeprefix("kernels.cpu.") == (
+            gpu.__module__.removeprefix("kernels.gpu.")
+        )
 
 
 def test_every_metric_stands_in_the_table_in_order():
@@ -299,7 +314,8 @@ def from_time(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", OURS, ids=name_of)
 def test_only_the_factory_compiles(path):
     compilers = {"njit", "jit", "vectorize", "guvectorize", "fastmath"}
-    if name_of(path) in ("kernels/compile.py", "feeds/bytescan/compile.py"):
+    factories = ("kernels/compile.py", "kernels/compile_cuda.py", "feeds/bytescan/compile.py")
+    if name_of(path) in factories:
         compilers = {"fastmath"}
     names = {node.id for node in ast.walk(tree(path)) if isinstance(node, ast.Name)}
     names |= {node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
