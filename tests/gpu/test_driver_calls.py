@@ -1,0 +1,116 @@
+"""What a tick asks of the driver: the product's own host code on the stand-in driver."""
+
+import pytest
+
+from tests.gpu.standin import counted, launches, recorded, run
+
+pytest.importorskip("cuda.core", reason="make gpu-check installs the CUDA packages")
+pytestmark = pytest.mark.gpu_check
+
+SCANNED = ["apply_tickers", "apply", "expire", "observe", "group_sums", "group_scores",
+           "block_top_k", "top_k", "count_marks", "cumulate"]  # fmt: skip
+NODES_MAX = 12
+
+
+def scanner_on_the_stand_in():
+    """A Scanner on 'cuda' that has scanned twice, and a market to go on with."""
+    from scanner.config import load
+    from scanner.engine import Scanner
+    from tests.kernels.market import SECOND, START_NS, ToyMarket, listings
+
+    members = listings(30)
+    config = load(None, {"engine.tick_ms": 1000, "engine.listings_capacity": 128})
+    scanner = Scanner(config, device="cuda")
+    scanner.add(members)
+    market = ToyMarket(members, 3, gap_rate=0)
+    for k in range(1, 20):
+        scanner.apply(*market.second(START_NS + k * SECOND))
+        scanner.scan(START_NS + k * SECOND)
+    return scanner, market, START_NS + 20 * SECOND
+
+
+def a_scan():
+    scanner, market, now_ns = scanner_on_the_stand_in()
+    scanner.apply(*market.second(now_ns))
+    return recorded(lambda: scanner.scan(now_ns))
+
+
+def a_tick_between_scans():
+    from tests.kernels.market import SECOND
+
+    scanner, market, now_ns = scanner_on_the_stand_in()
+
+    def two_ticks():
+        for k in range(2):
+            scanner.apply(*market.second(now_ns + k * SECOND))
+            scanner.tick(now_ns + k * SECOND)
+
+    return recorded(two_ticks)
+
+
+def error_of_opening():
+    from kernels.device import open_device
+    from kernels.errors import DeviceError
+
+    try:
+        open_device("cuda")
+    except DeviceError as error:
+        return str(error), open_device("auto").name
+    return "", ""
+
+
+def error_of_a_scan():
+    from kernels.errors import DeviceError
+
+    try:
+        scanner_on_the_stand_in()
+    except DeviceError as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture(scope="module")
+def scan(driver):
+    return run(a_scan, driver)
+
+
+def test_a_steady_scan_is_one_graph_launch_of_at_most_twelve_nodes(scan):
+    (graph,) = (line for line in scan if line.startswith("cuGraphLaunch"))
+    assert [node.kernel for node in launches(scan)] == SCANNED
+    assert len(SCANNED) < len(graph.split()[1:]) <= NODES_MAX  # Some arrays are cleared, too.
+
+
+def test_a_steady_scan_neither_allocates_nor_synchronises(scan):
+    names = set(counted(scan))
+    assert not {name for name in names if "Alloc" in name or "Synchronize" in name}
+    assert names == {
+        "cuGraphLaunch", "cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync", "cuEventRecord",
+        "cuEventQuery",
+    }  # fmt: skip
+
+
+def test_a_tick_between_scans_is_one_launch_of_two_kernels(driver):
+    lines = run(a_tick_between_scans, driver)
+    # The second tick waits for what follows: a scan would take it along.
+    assert counted(lines)["cuGraphLaunch"] == 1
+    assert [node.kernel for node in launches(lines)] == ["apply_tickers", "apply"]
+
+
+@pytest.mark.parametrize("call", ["cuInit", "cuStreamCreateWithPriority"])
+def test_a_driver_that_fails_is_told_of_and_auto_takes_the_cpu(driver, call):
+    message, chosen = run(error_of_opening, driver, fail=f"{call}:1:999,{call}:2:999")
+    assert message.startswith("device was 'cuda': ")
+    assert chosen == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("call", "where"),
+    [
+        ("cuMemAllocFromPoolAsync:3:2", "device memory: "),
+        ("cuGraphLaunch:4:719", "graph: "),
+        ("cuMemcpyHtoDAsync:50:719", "copy: "),
+        ("cuEventQuery:5:719", "waiting for the device: "),
+    ],
+)
+def test_a_device_that_fails_later_is_told_of_with_the_place(driver, call, where):
+    assert run(error_of_a_scan, driver, fail=call).startswith(where)
