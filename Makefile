@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
-# The CUDA compilers and tools live in an environment of their own: 1.4 GB that nothing else needs.
+# The CUDA compilers and tools live in an environment of their own: 1.2 GB that nothing else needs.
 GPU_VENV  := .venv-gpu-check
 GPU_STAMP := $(GPU_VENV)/installed
 
@@ -46,7 +46,7 @@ fix: $(STAMP)    ## format and apply safe fixes
 $(GPU_STAMP): requirements-gpu-check.txt
 	@echo "[1/2] creating $(GPU_VENV)"
 	@$(PYTHON) -m venv $(GPU_VENV)
-	@echo "[2/2] installing $$(grep -c '==' requirements-gpu-check.txt) pinned packages, 1.4 GB, about a minute on a first run"
+	@echo "[2/2] installing $$(grep -c '==' requirements-gpu-check.txt) pinned packages, 1.2 GB, about a minute on a first run"
 	@$(GPU_VENV)/bin/pip install --disable-pip-version-check --no-input --require-hashes -r requirements-gpu-check.txt | sed -u -n -E 's/^(Collecting|Installing|Successfully) ([^ ]*).*/      \1 \2/p'
 	@$(GPU_VENV)/bin/python -c 'import numba.cuda, cuda.core' || { echo "installation failed: run $(GPU_VENV)/bin/pip install --require-hashes -r requirements-gpu-check.txt to see why"; exit 1; }
 	@touch $(GPU_STAMP)

@@ -93,8 +93,8 @@ def test_a_replayed_graph_is_one_call_that_runs_its_kernels_in_order(driver):
 def bytes_through_the_graph() -> list[list[int]]:
     card = Card()
     card.host[:] = 1
-    graph = card.capture()
     card.memory.fill(2, stream=card.stream)
+    graph = card.capture()
     card.memory.copy_to(card.pinned, stream=card.stream)
     before = card.host[:2].tolist()
     card.host[:] = 3
