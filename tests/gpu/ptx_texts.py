@@ -16,7 +16,8 @@ REGISTERS = """
     .reg .f32 %f<20>;
     .reg .f64 %fd<20>;
 """
-# %r0 = thread of the grid, %r1 = thread of the block, %rd0.. = pointers, %rd20 = 4 * %r0, %rd21 = 4 * %r1.
+# %r0 = thread of the grid, %r1 = thread of the block, %rd0.. = pointers, %rd20 = 4 * %r0, %rd21 =
+# 4 * %r1.
 PLACE = """
     mov.u32 %r1, %tid.x;
     mov.u32 %r2, %ctaid.x;
@@ -58,7 +59,8 @@ def run(
 def evaluate(instruction: str, result: str, **operands: tuple[str, list[Any]]) -> np.ndarray:
     """What `instruction` leaves in %d, a register of the type `result`, for each set of operands.
 
-    `operands` gives the PTX type and the values of %a, %b, ...; a predicate result comes back as 0 or 1.
+    `operands` gives the PTX type and the values of %a, %b, ...;
+    a predicate result comes back as 0 or 1.
     """
     names = list(operands)
     values = [np.array(v, TYPES[t] if t != "pred" else np.uint8) for t, v in operands.values()]

@@ -1,4 +1,4 @@
-"""Kernels that numba-cuda compiles, executed in the interpreter; needs the gpu-check extra, no device."""
+"""Kernels that numba-cuda compiles, in the interpreter; needs the gpu-check extra, no device."""
 
 import math
 
@@ -138,7 +138,13 @@ def beyond(x, y):
 
 def test_an_index_beyond_the_array_is_a_fault():
     with pytest.raises(MachineFault, match="0 bytes past the end of 'array 1'"):
-        execute(compiled(beyond, FLOATS, FLOATS), 1, 32, np.zeros(32, np.float32), np.zeros(32, np.float32))
+        execute(
+            compiled(beyond, FLOATS, FLOATS),
+            1,
+            32,
+            np.zeros(32, np.float32),
+            np.zeros(32, np.float32),
+        )
 
 
 def sum_of_floats(x, total):
@@ -147,4 +153,10 @@ def sum_of_floats(x, total):
 
 def test_a_float_atomic_is_a_fault():
     with pytest.raises(MachineFault, match="float atomics"):
-        execute(compiled(sum_of_floats, FLOATS, FLOATS), 1, 32, np.ones(32, np.float32), np.zeros(1, np.float32))
+        execute(
+            compiled(sum_of_floats, FLOATS, FLOATS),
+            1,
+            32,
+            np.ones(32, np.float32),
+            np.zeros(1, np.float32),
+        )

@@ -34,7 +34,9 @@ def fma(kind: str, *rows: tuple[float, float, float]) -> np.ndarray:
 
 def test_fma_f32_rounds_once_where_double_would_round_twice():
     # 1 + 2**-24 + 2**-54 lies just above a tie of float32, but float64 drops the last term.
-    got = fma("f32", (1 + 2**-23, 1 - 2**-23, 0.0), (2**-27, 2**-27, 1 + 2**-23), (1.0, 1.0, 2**-24))
+    got = fma(
+        "f32", (1 + 2**-23, 1 - 2**-23, 0.0), (2**-27, 2**-27, 1 + 2**-23), (1.0, 1.0, 2**-24)
+    )
     assert got.tolist() == [1.0, 1 + 2**-23, 1.0]
     above_tie = (1 + 2.0**-12) * (1 + 2.0**-12)  # 1 + 2**-11 + 2**-24: a tie, even is below.
     assert above_tie == 1 + 2**-11 + 2**-24
@@ -57,20 +59,31 @@ def test_fma_equals_the_exact_rational_rounded_once(kind, dtype):
     tiny = (rng.standard_normal(900) * 2.0 ** rng.integers(-80, 3, 900)).astype(dtype)
     c = np.where(np.arange(900) % 2, near, tiny).astype(dtype)
     got = fma(kind, *zip(a, b, c, strict=True))
-    exact = [Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z)) for x, y, z in zip(a, b, c, strict=True)]
+    exact = [
+        Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z))
+        for x, y, z in zip(a, b, c, strict=True)
+    ]
     assert got.tolist() == [nearest(e, dtype) for e in exact]
 
 
 def test_fma_f64_is_exact_at_the_ends_of_the_exponent_range():
     big, small = 2.0**1000, 2.0**-1074
     got = fma("f64", (big, big, -INF), (big, 2.0**100, 0.0), (2.0**-600, 2.0**-600, small),
-              (big, 2.0**24, -(2.0**1023)), (-(2.0**-600), 2.0**-600, 0.0), (3.0, small, small))  # fmt: skip
+              (big, 2.0**24, -(2.0**1023)), (-(2.0**-600), 2.0**-600, 0.0),
+               (3.0, small, small))  # fmt: skip
     assert got.tolist() == [-INF, INF, small, 2.0**1023, 0.0, 4 * small]
     assert np.signbit(got[4])
 
 
 def test_fma_of_zeros_infinities_and_nan_follows_ieee():
-    got = fma("f32", (0.0, -1.0, 0.0), (0.0, -1.0, -0.0), (INF, 0.0, 1.0), (INF, 1.0, -INF), (1.0, 1.0, -1.0))
+    got = fma(
+        "f32",
+        (0.0, -1.0, 0.0),
+        (0.0, -1.0, -0.0),
+        (INF, 0.0, 1.0),
+        (INF, 1.0, -INF),
+        (1.0, 1.0, -1.0),
+    )
     assert bits(got) == [0, 0x80000000, 0x7FFFFFFF, 0x7FFFFFFF, 0]
 
 
@@ -96,7 +109,9 @@ def test_arithmetic_is_rounded_to_nearest(kind, opcode, exact):
     a, b = (rng.standard_normal(200).astype(dtype) for _ in range(2))
     got = evaluate(f"{opcode}.{kind} %d, %a, %b", kind, a=(kind, a), b=(kind, b))
     pairs = zip(a, b, strict=True)
-    assert got.tolist() == [nearest(exact(Fraction(float(x)), Fraction(float(y))), dtype) for x, y in pairs]
+    assert got.tolist() == [
+        nearest(exact(Fraction(float(x)), Fraction(float(y))), dtype) for x, y in pairs
+    ]
 
 
 def test_square_root_and_reciprocal_are_rounded_to_nearest():
@@ -114,7 +129,10 @@ def test_every_f32_nan_is_the_canonical_one():
     assert bits(got) == [0x7FFFFFFF, 0x7FFFFFFF]
 
 
-EXTREMES = {"a": ("f32", [NAN, 1.0, NAN, -0.0, 0.0, 2.0, -INF]), "b": ("f32", [1.0, NAN, NAN, 0.0, -0.0, 3.0, 5.0])}
+EXTREMES = {
+    "a": ("f32", [NAN, 1.0, NAN, -0.0, 0.0, 2.0, -INF]),
+    "b": ("f32", [1.0, NAN, NAN, 0.0, -0.0, 3.0, 5.0]),
+}
 
 
 def test_minimum_and_maximum_skip_nan_and_order_the_zeros():
@@ -140,14 +158,21 @@ def test_sign_instructions_change_only_the_sign_bit():
 
 
 def test_saturated_sum_lies_between_zero_and_one():
-    got = evaluate("add.sat.f32 %d, %a, %b", "f32", a=("f32", [2.0, -2.0, NAN, 0.25]), b=("f32", [1.0, 1.0, 1.0, 0.5]))
+    got = evaluate(
+        "add.sat.f32 %d, %a, %b",
+        "f32",
+        a=("f32", [2.0, -2.0, NAN, 0.25]),
+        b=("f32", [1.0, 1.0, 1.0, 0.5]),
+    )
     assert got.tolist() == [1.0, 0.0, 0.0, 0.75]
 
 
 @pytest.mark.parametrize(
     "text",
-    ["div.approx.f32 %d, %a, %a", "div.full.f32 %d, %a, %a", "ex2.approx.f32 %d, %a", "add.ftz.f32 %d, %a, %a",
-     "add.rz.f32 %d, %a, %a", "sqrt.approx.f32 %d, %a", "rcp.approx.ftz.f32 %d, %a", "fma.rm.f32 %d, %a, %a, %a",
+    ["div.approx.f32 %d, %a, %a", "div.full.f32 %d, %a, %a", "ex2.approx.f32 %d, %a",
+     "add.ftz.f32 %d, %a, %a",
+     "add.rz.f32 %d, %a, %a", "sqrt.approx.f32 %d, %a", "rcp.approx.ftz.f32 %d, %a",
+     "fma.rm.f32 %d, %a, %a, %a",
      "mul.rp.f64 %fd1, %fd1, %fd1", "tanh.approx.f32 %d, %a", "cvt.rz.f32.f64 %d, %fd1"],
 )  # fmt: skip
 def test_an_instruction_without_promised_or_modelled_bits_is_refused_by_name(text):
@@ -163,8 +188,16 @@ def test_an_instruction_without_promised_or_modelled_bits_is_refused_by_name(tex
         ("cvt.rmi.s32.f32", [0.5, -0.5, -3.0, 7.9, -7.1], [0, -1, -3, 7, -8]),
         ("cvt.rpi.s32.f32", [0.5, -0.5, -3.0, 7.1, -7.9], [1, 0, -3, 8, -7]),
         ("cvt.rzi.u32.f32", [-1.0, 5e9, NAN, 4294967040.0, 2.9], [0, 2**32 - 1, 0, 4294967040, 2]),
-        ("cvt.rzi.s64.f32", [NAN, 1e30, -1e30, 9.5, 2.0**40], [-(2**63), 2**63 - 1, -(2**63), 9, 2**40]),
-        ("cvt.rzi.s32.f64", [NAN, 1e30, 2147483646.9, -1e10, 0.0], [-(2**31), 2**31 - 1, 2147483646, -(2**31), 0]),
+        (
+            "cvt.rzi.s64.f32",
+            [NAN, 1e30, -1e30, 9.5, 2.0**40],
+            [-(2**63), 2**63 - 1, -(2**63), 9, 2**40],
+        ),
+        (
+            "cvt.rzi.s32.f64",
+            [NAN, 1e30, 2147483646.9, -1e10, 0.0],
+            [-(2**31), 2**31 - 1, 2147483646, -(2**31), 0],
+        ),
         ("cvt.rzi.u64.f64", [NAN, 1e30, -5.0, 2.0**63, 7.5], [2**63, 2**64 - 1, 0, 2**63, 7]),
     ],
 )
@@ -173,21 +206,39 @@ def test_floats_become_integers_clamped(text, values, expected):
     assert evaluate(f"{text} %d, %a", target, a=(source, values)).tolist() == expected
 
 
-@pytest.mark.parametrize(("kind", "target"), [("s64", "f32"), ("u64", "f32"), ("u32", "f32"), ("s64", "f64"), ("u64", "f64")])
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [("s64", "f32"), ("u64", "f32"), ("u32", "f32"), ("s64", "f64"), ("u64", "f64")],
+)
 def test_integers_become_the_nearest_float(kind, target):
     dtype = np.float32 if target == "f32" else np.float64
     bits_, signed = int(kind[1:]), kind[0] == "s"
     top = 2 ** (bits_ - signed) - 1
-    values = [top, top - 1, 2**24 + 1, 2**24 + 3, top // 3, (2**24 + 1) << 7 | 1, (top >> 11) + 1, 0]
+    values = [
+        top,
+        top - 1,
+        2**24 + 1,
+        2**24 + 3,
+        top // 3,
+        (2**24 + 1) << 7 | 1,
+        (top >> 11) + 1,
+        0,
+    ]
     values += [-v for v in values] if signed else []
     got = evaluate(f"cvt.rn.{target}.{kind} %d, %a", target, a=(kind, values))
     assert got.tolist() == [nearest(Fraction(v), dtype) for v in values]
 
 
 def test_floats_of_two_widths_convert_with_one_rounding():
-    got = evaluate("cvt.rn.f32.f64 %d, %a", "f32", a=("f64", [1 + 2**-24, 1 + 2**-24 + 2**-50, 1e300, 1e-46, NAN]))
+    got = evaluate(
+        "cvt.rn.f32.f64 %d, %a",
+        "f32",
+        a=("f64", [1 + 2**-24, 1 + 2**-24 + 2**-50, 1e300, 1e-46, NAN]),
+    )
     assert bits(got) == [0x3F800000, 0x3F800001, 0x7F800000, 0, 0x7FFFFFFF]
-    assert evaluate("cvt.f64.f32 %d, %a", "f64", a=("f32", [0.1])).tolist() == [float(np.float32(0.1))]
+    assert evaluate("cvt.f64.f32 %d, %a", "f64", a=("f32", [0.1])).tolist() == [
+        float(np.float32(0.1))
+    ]
 
 
 def test_floats_round_to_integral_floats():

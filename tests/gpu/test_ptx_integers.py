@@ -52,7 +52,9 @@ def test_integer_arithmetic_wraps_at_its_width(opcode, kind):
     a, b = edges_of(kind)
     got = evaluate(f"{opcode}.{kind} %d, %a, %b", kind, a=(kind, a), b=(kind, b))
     width = int(kind[1:])
-    assert got.tolist() == [wrapped(BINARY[opcode](x, y, width), kind) for x, y in zip(a, b, strict=True)]
+    assert got.tolist() == [
+        wrapped(BINARY[opcode](x, y, width), kind) for x, y in zip(a, b, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("kind", ["s32", "u32", "s64", "u64"])
@@ -62,7 +64,9 @@ def test_division_rounds_towards_zero_and_the_rest_has_the_dividends_sign(kind):
     operands = {"a": (kind, list(a)), "b": (kind, list(b))}
     expected = [quotient(x, y) for x, y in zip(a, b, strict=True)]
     rests = [x - q * y for x, y, q in zip(a, b, expected, strict=True)]
-    assert evaluate(f"div.{kind} %d, %a, %b", kind, **operands).tolist() == [wrapped(q, kind) for q in expected]
+    assert evaluate(f"div.{kind} %d, %a, %b", kind, **operands).tolist() == [
+        wrapped(q, kind) for q in expected
+    ]
     assert evaluate(f"rem.{kind} %d, %a, %b", kind, **operands).tolist() == rests
 
 
@@ -90,7 +94,9 @@ def test_multiply_add_takes_the_part_it_names():
 
 
 def test_saturating_sum_stops_at_the_limits():
-    got = evaluate("add.sat.s32 %d, %a, %b", "s32", a=("s32", [2**31 - 1, LOW32, 1]), b=("s32", [1, -1, 2]))
+    got = evaluate(
+        "add.sat.s32 %d, %a, %b", "s32", a=("s32", [2**31 - 1, LOW32, 1]), b=("s32", [1, -1, 2])
+    )
     assert got.tolist() == [2**31 - 1, LOW32, 3]
 
 
@@ -114,7 +120,10 @@ def test_carry_passes_from_the_low_word_to_the_high_one():
 def test_shifts_clamp_their_amount_to_the_width(opcode, kind, expected):
     values = [wrapped(0x80000001, kind)] * 6
     amounts = ("u32", [0, 4, 31, 32, 63, 2**32 - 1])
-    assert evaluate(f"{opcode}.{kind} %d, %a, %b", kind, a=(kind, values), b=amounts).tolist() == expected
+    assert (
+        evaluate(f"{opcode}.{kind} %d, %a, %b", kind, a=(kind, values), b=amounts).tolist()
+        == expected
+    )
 
 
 def test_shifts_of_64_bits_keep_what_lies_beyond_32():
@@ -123,12 +132,32 @@ def test_shifts_of_64_bits_keep_what_lies_beyond_32():
 
 
 def test_funnel_shift_takes_bits_of_both_words():
-    words = {"a": ("b32", [0x89ABCDEF] * 3), "b": ("b32", [0x01234567] * 3), "c": ("b32", [8, 32, 40])}
+    words = {
+        "a": ("b32", [0x89ABCDEF] * 3),
+        "b": ("b32", [0x01234567] * 3),
+        "c": ("b32", [8, 32, 40]),
+    }
     left, right = "shf.l.{}.b32 %d, %a, %b, %c", "shf.r.{}.b32 %d, %a, %b, %c"
-    assert evaluate(left.format("wrap"), "b32", **words).tolist() == [0x23456789, 0x01234567, 0x23456789]
-    assert evaluate(left.format("clamp"), "b32", **words).tolist() == [0x23456789, 0x89ABCDEF, 0x89ABCDEF]
-    assert evaluate(right.format("wrap"), "b32", **words).tolist() == [0x6789ABCD, 0x89ABCDEF, 0x6789ABCD]
-    assert evaluate(right.format("clamp"), "b32", **words).tolist() == [0x6789ABCD, 0x01234567, 0x01234567]
+    assert evaluate(left.format("wrap"), "b32", **words).tolist() == [
+        0x23456789,
+        0x01234567,
+        0x23456789,
+    ]
+    assert evaluate(left.format("clamp"), "b32", **words).tolist() == [
+        0x23456789,
+        0x89ABCDEF,
+        0x89ABCDEF,
+    ]
+    assert evaluate(right.format("wrap"), "b32", **words).tolist() == [
+        0x6789ABCD,
+        0x89ABCDEF,
+        0x6789ABCD,
+    ]
+    assert evaluate(right.format("clamp"), "b32", **words).tolist() == [
+        0x6789ABCD,
+        0x01234567,
+        0x01234567,
+    ]
 
 
 def test_logic_works_on_bits_and_on_predicates():
@@ -147,9 +176,14 @@ def test_logic_works_on_bits_and_on_predicates():
 def test_lop3_looks_each_bit_up_in_its_table(table):
     rng = np.random.default_rng(8)
     a, b, c = (rng.integers(0, 2**32, 8).tolist() for _ in range(3))
-    got = evaluate(f"lop3.b32 %d, %a, %b, %c, {table}", "b32", a=("b32", a), b=("b32", b), c=("b32", c))
+    got = evaluate(
+        f"lop3.b32 %d, %a, %b, %c, {table}", "b32", a=("b32", a), b=("b32", b), c=("b32", c)
+    )
     expected = [
-        sum((table >> ((x >> k & 1) * 4 + (y >> k & 1) * 2 + (z >> k & 1)) & 1) << k for k in range(32))
+        sum(
+            (table >> ((x >> k & 1) * 4 + (y >> k & 1) * 2 + (z >> k & 1)) & 1) << k
+            for k in range(32)
+        )
         for x, y, z in zip(a, b, c, strict=True)
     ]
     assert got.tolist() == expected
@@ -163,8 +197,19 @@ def test_bits_are_counted_found_and_reversed():
     assert evaluate("clz.b32 %d, %a", "u32", **word).tolist() == [32, 31, 0, 8, 0]
     assert evaluate("bfind.u32 %d, %a", "u32", **word).tolist() == [none, 0, 31, 23, 31]
     assert evaluate("bfind.shiftamt.u32 %d, %a", "u32", **word).tolist() == [none, 31, 0, 8, 0]
-    assert evaluate("bfind.s32 %d, %a", "u32", a=("s32", [-1, -2, 5, LOW32])).tolist() == [none, 0, 2, 30]
-    assert evaluate("brev.b32 %d, %a", "u32", **word).tolist() == [0, 0x80000000, 1, 0x00000F00, none]
+    assert evaluate("bfind.s32 %d, %a", "u32", a=("s32", [-1, -2, 5, LOW32])).tolist() == [
+        none,
+        0,
+        2,
+        30,
+    ]
+    assert evaluate("brev.b32 %d, %a", "u32", **word).tolist() == [
+        0,
+        0x80000000,
+        1,
+        0x00000F00,
+        none,
+    ]
     long = {"a": ("u64", [0, 1, 2**63, 2**40])}
     assert evaluate("popc.b64 %d, %a", "u32", **long).tolist() == [0, 1, 1, 1]
     assert evaluate("clz.b64 %d, %a", "u32", **long).tolist() == [64, 63, 0, 23]
@@ -173,7 +218,10 @@ def test_bits_are_counted_found_and_reversed():
 
 def extracted(value: int, start: int, length: int, width: int, *, signed: bool) -> int:
     """bfe, bit by bit as the manual writes it."""
-    bit = lambda k: value >> k & 1  # noqa: E731
+
+    def bit(k):
+        return value >> k & 1
+
     sign = bit(min(start + length - 1, width - 1)) if signed and length else 0
     bits = [bit(start + k) if k < length and start + k < width else sign for k in range(width)]
     return sum(b << k for k, b in enumerate(bits))
@@ -187,7 +235,8 @@ def test_bit_fields_are_extracted_with_their_sign(kind):
     starts, lengths = zip(*cases, strict=True)
     got = evaluate(
         f"bfe.{kind} %d, %a, %b, %c", kind,
-        a=(kind, [wrapped(value, kind)] * len(cases)), b=("u32", list(starts)), c=("u32", list(lengths)),
+        a=(kind, [wrapped(value, kind)] * len(cases)), b=("u32", list(starts)), c=("u32",
+        list(lengths)),
     )  # fmt: skip
     signed = kind[0] == "s"
     assert [wrapped(x, f"u{width}") for x in got.tolist()] == [
@@ -214,36 +263,76 @@ def test_prmt_picks_bytes_and_signs():
 def test_conversions_extend_truncate_and_saturate():
     values = {"a": ("s32", [-1, 300, -300, 127])}
     assert evaluate("cvt.s64.s32 %d, %a", "s64", **values).tolist() == [-1, 300, -300, 127]
-    assert evaluate("cvt.u64.u32 %d, %a", "u64", **values).tolist() == [2**32 - 1, 300, 2**32 - 300, 127]
+    assert evaluate("cvt.u64.u32 %d, %a", "u64", **values).tolist() == [
+        2**32 - 1,
+        300,
+        2**32 - 300,
+        127,
+    ]
     assert evaluate("cvt.s16.s32 %d, %a", "s16", **values).tolist() == [-1, 300, -300, 127]
-    assert evaluate("cvt.s8.s32 %rs1, %a; cvt.s32.s16 %d, %rs1", "s32", **values).tolist() == [-1, 44, -44, 127]
-    assert evaluate("cvt.u8.u32 %rs1, %a; cvt.u32.u16 %d, %rs1", "u32", **values).tolist() == [255, 44, 212, 127]
-    assert evaluate("cvt.sat.u8.s32 %rs1, %a; cvt.u32.u16 %d, %rs1", "u32", **values).tolist() == [0, 255, 0, 127]
+    assert evaluate("cvt.s8.s32 %rs1, %a; cvt.s32.s16 %d, %rs1", "s32", **values).tolist() == [
+        -1,
+        44,
+        -44,
+        127,
+    ]
+    assert evaluate("cvt.u8.u32 %rs1, %a; cvt.u32.u16 %d, %rs1", "u32", **values).tolist() == [
+        255,
+        44,
+        212,
+        127,
+    ]
+    assert evaluate("cvt.sat.u8.s32 %rs1, %a; cvt.u32.u16 %d, %rs1", "u32", **values).tolist() == [
+        0,
+        255,
+        0,
+        127,
+    ]
     long = {"a": ("s64", [2**40, -(2**40), 5])}
     assert evaluate("cvt.u32.u64 %d, %a", "u32", **long).tolist() == [0, 0, 5]
     assert evaluate("cvt.sat.s32.s64 %d, %a", "s32", **long).tolist() == [2**31 - 1, LOW32, 5]
-    assert evaluate("cvt.u16.u32 %rs1, %b; cvt.s32.s8 %d, %rs1", "s32", b=("u32", [0x1FF, 0x7F])).tolist() == [-1, 127]
+    assert evaluate(
+        "cvt.u16.u32 %rs1, %b; cvt.s32.s8 %d, %rs1", "s32", b=("u32", [0x1FF, 0x7F])
+    ).tolist() == [-1, 127]
 
 
 def test_moves_pack_and_unpack_words():
     words = {"a": ("b32", [1, 0xFFFFFFFF]), "b": ("b32", [2, 3])}
-    assert evaluate("mov.b64 %d, {%a, %b}", "b64", **words).tolist() == [2 << 32 | 1, 3 << 32 | 0xFFFFFFFF]
+    assert evaluate("mov.b64 %d, {%a, %b}", "b64", **words).tolist() == [
+        2 << 32 | 1,
+        3 << 32 | 0xFFFFFFFF,
+    ]
     assert evaluate("mov.b64 {_, %d}, %a", "b32", a=("b64", [5 << 32 | 7])).tolist() == [5]
     assert evaluate("mov.b64 {%d, %r9}, %a", "b32", a=("b64", [5 << 32 | 7])).tolist() == [7]
-    assert evaluate("mov.b32 {%rs1, %rs2}, %a; mov.b32 %d, {%rs2, %rs1}", "b32", a=("b32", [0x12345678])).tolist() == [0x56781234]
-    assert evaluate("mov.b64 {%rs1, %rs2, %rs3, %rs4}, %a; cvt.u32.u16 %d, %rs3", "u32", a=("b64", [0x1111222233334444])).tolist() == [0x2222]
+    assert evaluate(
+        "mov.b32 {%rs1, %rs2}, %a; mov.b32 %d, {%rs2, %rs1}", "b32", a=("b32", [0x12345678])
+    ).tolist() == [0x56781234]
+    assert evaluate(
+        "mov.b64 {%rs1, %rs2, %rs3, %rs4}, %a; cvt.u32.u16 %d, %rs3",
+        "u32",
+        a=("b64", [0x1111222233334444]),
+    ).tolist() == [0x2222]
 
 
 def test_literals_of_every_form_are_read():
-    for literal, value in (("-1", 2**32 - 1), ("0x1F", 31), ("0b101", 5), ("017", 15), ("7U", 7), ("WARP_SZ", 32)):
+    for literal, value in (
+        ("-1", 2**32 - 1),
+        ("0x1F", 31),
+        ("0b101", 5),
+        ("017", 15),
+        ("7U", 7),
+        ("WARP_SZ", 32),
+    ):
         assert evaluate(f"add.u32 %d, %a, {literal}", "u32", a=("u32", [0])).tolist() == [value]
     assert evaluate("mov.f64 %d, 0dC000000000000000", "f64", a=("u32", [0])).tolist() == [-2.0]
 
 
 @pytest.mark.parametrize(
     "text",
-    ["mul24.lo.s32 %d, %a, %a", "sad.s32 %d, %a, %a, %a", "dp4a.s32.s32 %d, %a, %a, %a", "mad.lo.cc.s32 %d, %a, %a, %a",
-     "prmt.b32.f4e %d, %a, %a, %a", "mul.wide.s64 %rd1, %rd2, %rd3", "mov.u32 %d, %clock", "add.s32 %d, %a, %rd1"],
+    ["mul24.lo.s32 %d, %a, %a", "sad.s32 %d, %a, %a, %a", "dp4a.s32.s32 %d, %a, %a, %a",
+     "mad.lo.cc.s32 %d, %a, %a, %a",
+     "prmt.b32.f4e %d, %a, %a, %a", "mul.wide.s64 %rd1, %rd2, %rd3", "mov.u32 %d, %clock",
+     "add.s32 %d, %a, %rd1"],
 )  # fmt: skip
 def test_an_unknown_instruction_or_operand_is_refused(text):
     with pytest.raises(UnsupportedPtx):

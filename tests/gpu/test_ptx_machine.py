@@ -18,7 +18,8 @@ def ints(n: int) -> np.ndarray:
 def test_divergent_loops_run_as_often_as_each_thread_asks():
     body = """
         mov.u32 %r5, 0; mov.u32 %r9, 0;
-        LOOP: setp.ge.u32 %p1, %r5, %r0; @%p1 bra END; add.u32 %r9, %r9, %r5; add.u32 %r5, %r5, 1; bra.uni LOOP;
+        LOOP: setp.ge.u32 %p1, %r5, %r0; @%p1 bra END; add.u32 %r9, %r9, %r5; add.u32 %r5, %r5, 1;
+        bra.uni LOOP;
         END:
     """
     (y,) = run(body + STORE, ints(64), block=64)
@@ -27,7 +28,10 @@ def test_divergent_loops_run_as_often_as_each_thread_asks():
 
 def test_divergent_threads_meet_again():
     # 32 threads on both sides of a branch: the instructions behind it are issued once, not twice.
-    body = "setp.lt.u32 %p1, %r0, 9; @%p1 bra A; mov.u32 %r9, 1; bra.uni B; A: mov.u32 %r9, 2; B:" + STORE
+    body = (
+        "setp.lt.u32 %p1, %r0, 9; @%p1 bra A; mov.u32 %r9, 1; bra.uni B; A: mov.u32 %r9, 2; B:"
+        + STORE
+    )
     kernel, memory = kernel_of(body, 1), Memory()
     handle = memory.put(ints(32))
     issued = launch(kernel, 1, 32, [handle.pointer], memory)
@@ -59,13 +63,15 @@ def test_a_trap_is_a_fault():
 
 
 BARRIER = """
-    mov.u64 %rd5, tile; add.s64 %rd6, %rd5, %rd21; st.shared.u32 [%rd6], %r1; {} ld.shared.u32 %r9, [tile];
+    mov.u64 %rd5, tile; add.s64 %rd6, %rd5, %rd21; st.shared.u32 [%rd6], %r1;
+    {} ld.shared.u32 %r9, [tile];
 """
 SHARED = ".shared .align 4 .b8 tile[512];\n"
 
 
 @pytest.mark.parametrize(
-    "text", ["bar.sync 0;", "barrier.sync 3;", "barrier.cta.sync.aligned 1, 128;", "bar.sync 15, 128;"]
+    "text",
+    ["bar.sync 0;", "barrier.sync 3;", "barrier.cta.sync.aligned 1, 128;", "bar.sync 15, 128;"],
 )
 def test_every_form_of_a_barrier_orders_the_block(text):
     (y,) = run(BARRIER.format(text) + STORE, ints(256), grid=2, block=128, declarations=SHARED)
@@ -74,7 +80,9 @@ def test_every_form_of_a_barrier_orders_the_block(text):
 
 def test_a_barrier_that_a_thread_never_reaches_is_a_deadlock():
     skip = "setp.eq.u32 %p1, %r0, 70; @%p1 bra END; bar.sync 0; END:"
-    with pytest.raises(MachineFault, match="deadlock: 1 threads of the block never come to barrier 0"):
+    with pytest.raises(
+        MachineFault, match="deadlock: 1 threads of the block never come to barrier 0"
+    ):
         run(skip, block=128)
     with pytest.raises(MachineFault, match="deadlock: 1 threads"):
         run("setp.eq.u32 %p1, %r0, 70; @%p1 ret; bar.sync 0;", block=128)
@@ -104,8 +112,14 @@ def test_a_barrier_can_count_and_join_predicates():
     (y,) = run(body + STORE, ints(128), grid=2, block=64)
     assert y.tolist() == [64] * 64 + [6] * 64
     body = "setp.lt.u32 %p1, %r0, 70; barrier.cta.red.{}.pred %p2, 0, %p1; selp.u32 %r9, 1, 0, %p2;"
-    assert run(body.format("and") + STORE, ints(128), grid=2, block=64)[0].tolist() == [1] * 64 + [0] * 64
-    assert run(body.format("or") + STORE, ints(192), grid=3, block=64)[0].tolist() == [1] * 128 + [0] * 64
+    assert (
+        run(body.format("and") + STORE, ints(128), grid=2, block=64)[0].tolist()
+        == [1] * 64 + [0] * 64
+    )
+    assert (
+        run(body.format("or") + STORE, ints(192), grid=3, block=64)[0].tolist()
+        == [1] * 128 + [0] * 64
+    )
 
 
 def test_fences_change_nothing_and_are_counted():
@@ -115,7 +129,10 @@ def test_fences_change_nothing_and_are_counted():
 
 
 def test_coverage_names_what_no_launch_reached():
-    body = "setp.eq.u32 %p1, %r0, {}; @%p1 bra FAR; bra.uni END; FAR: mov.u32 %r5, 77; END: @%p1 mov.u32 %r6, 78;"
+    body = (
+        "setp.eq.u32 %p1, %r0, {}; @%p1 bra FAR; bra.uni END; FAR: mov.u32 %r5, 77; "
+        "END: @%p1 mov.u32 %r6, 78;"
+    )
     kernel = kernel_of(body.format(40))
     launch(kernel, 1, 32, [], Memory())
     unreached = ["@%p1 bra FAR", "mov.u32 %r5, 77", "@%p1 mov.u32 %r6, 78"]
@@ -160,11 +177,14 @@ def test_a_text_with_several_kernels_lines_and_scopes_is_read():
 
 def test_parameters_arrive_in_their_types():
     text = f"""{HEAD}
-    .visible .entry k(.param .u8 k_0, .param .f32 k_1, .param .s64 k_2, .param .f64 k_3, .param .u64 k_4) {{
+    .visible .entry k(.param .u8 k_0, .param .f32 k_1, .param .s64 k_2, .param .f64 k_3, .param
+    .u64 k_4) {{
         .reg .b16 %rs<2>; .reg .f32 %f<2>; .reg .b64 %rd<3>; .reg .f64 %fd<4>;
-        ld.param.u8 %rs1, [k_0]; ld.param.f32 %f1, [k_1]; ld.param.u64 %rd1, [k_2]; ld.param.f64 %fd1, [k_3];
+        ld.param.u8 %rs1, [k_0]; ld.param.f32 %f1, [k_1]; ld.param.u64 %rd1, [k_2];
+        ld.param.f64 %fd1, [k_3];
         ld.param.u64 %rd2, [k_4];
-        cvt.f64.f32 %fd2, %f1; add.f64 %fd1, %fd1, %fd2; cvt.rn.f64.s64 %fd2, %rd1; add.f64 %fd1, %fd1, %fd2;
+        cvt.f64.f32 %fd2, %f1; add.f64 %fd1, %fd1, %fd2; cvt.rn.f64.s64 %fd2, %rd1;
+        add.f64 %fd1, %fd1, %fd2;
         cvt.rn.f64.u16 %fd2, %rs1; add.f64 %fd1, %fd1, %fd2; st.global.f64 [%rd2], %fd1; ret; }}"""
     memory = Memory()
     out = memory.put(np.zeros(1))
@@ -174,8 +194,10 @@ def test_parameters_arrive_in_their_types():
 
 @pytest.mark.parametrize(
     "body",
-    ["call.uni f;", "foo.bar %r1, %r2;", "add.s32 %r1, %r2, %nosuch;", "bra NOWHERE;", "ld.global.b128 %r1, [%rd0];",
-     "st.param.u32 [k_0], %r1;", "setp.lt.s32 %r1, %r2, %r3;", "mov.u64 %rd1, nothing;", "cp.async.ca.shared.global [%rd1], [%rd2], 4;"],
+    ["call.uni f;", "foo.bar %r1, %r2;", "add.s32 %r1, %r2, %nosuch;", "bra NOWHERE;",
+     "ld.global.b128 %r1, [%rd0];",
+     "st.param.u32 [k_0], %r1;", "setp.lt.s32 %r1, %r2, %r3;", "mov.u64 %rd1, nothing;",
+     "cp.async.ca.shared.global [%rd1], [%rd2], 4;"],
 )  # fmt: skip
 def test_what_is_not_understood_is_refused_before_the_launch(body):
     with pytest.raises(UnsupportedPtx):

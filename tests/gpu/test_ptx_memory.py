@@ -42,7 +42,10 @@ def test_narrow_loads_extend_by_their_type():
 
 
 def test_narrow_stores_keep_the_low_bits():
-    body = "cvt.u64.u32 %rd5, %r0; add.s64 %rd5, %rd0, %rd5; add.u32 %r4, %r0, 0x1F0; st.global.u8 [%rd5], %r4;"
+    body = (
+        "cvt.u64.u32 %rd5, %r0; add.s64 %rd5, %rd0, %rd5; add.u32 %r4, %r0, 0x1F0; "
+        "st.global.u8 [%rd5], %r4;"
+    )
     (y,) = run(body, np.zeros(3, np.uint8), block=3)
     assert y.tolist() == [0xF0, 0xF1, 0xF2]
 
@@ -71,7 +74,8 @@ def test_shared_local_and_global_memory_answer_generic_addresses():
     body = """
         mov.u64 %rd5, tile; add.s64 %rd6, %rd5, %rd21; cvta.shared.u64 %rd7, %rd6;
         st.u32 [%rd7], %r0; ld.shared.u32 %r5, [%rd6];
-        mov.u64 %rd8, depot; cvta.local.u64 %rd9, %rd8; st.local.u32 [%rd8+4], %r0; ld.u32 %r6, [%rd9+4];
+        mov.u64 %rd8, depot; cvta.local.u64 %rd9, %rd8; st.local.u32 [%rd8+4], %r0;
+        ld.u32 %r6, [%rd9+4];
         cvta.to.global.u64 %rd10, %rd0; add.s64 %rd10, %rd10, %rd20;
         add.u32 %r5, %r5, %r6; st.u32 [%rd10], %r5;
         cvta.to.shared.u64 %rd11, %rd7; setp.eq.u64 %p1, %rd11, %rd6; @!%p1 trap;
@@ -94,12 +98,14 @@ def test_one_generic_access_may_reach_several_allocations():
 def test_dynamic_shared_memory_has_the_size_of_the_launch():
     before = ".extern .shared .align 4 .b8 dynamic[];\n"
     body = """
-        mov.u64 %rd5, dynamic; add.s64 %rd6, %rd5, %rd21; st.shared.u32 [%rd6], %r0; ld.shared.u32 %r5, [%rd6];
-        mov.u32 %r6, %dynamic_smem_size; add.u32 %r5, %r5, %r6; add.s64 %rd7, %rd0, %rd20; st.global.u32 [%rd7], %r5;
+        mov.u64 %rd5, dynamic; add.s64 %rd6, %rd5, %rd21; st.shared.u32 [%rd6], %r0;
+        ld.shared.u32 %r5, [%rd6];
+        mov.u32 %r6, %dynamic_smem_size; add.u32 %r5, %r5, %r6; add.s64 %rd7, %rd0, %rd20;
+        st.global.u32 [%rd7], %r5;
     """
     (y,) = run(body, ints(32), before=before, dynamic_shared=128)
     assert y.tolist() == [k + 128 for k in range(32)]
-    with pytest.raises(MachineFault, match="0 bytes past the end of 'dynamic'.*thread 31 "):
+    with pytest.raises(MachineFault, match=r"0 bytes past the end of 'dynamic'.*thread 31 "):
         run(body, ints(32), before=before, dynamic_shared=124)
 
 
@@ -120,7 +126,9 @@ def test_an_access_beside_an_array_is_a_fault(access, address, match):
 
 
 def test_the_right_access_is_no_fault():
-    run("add.s64 %rd6, %rd0, %rd20; ld.global.u32 %r5, [%rd6]; st.global.u32 [%rd6], %r5;", ints(32))
+    run(
+        "add.s64 %rd6, %rd0, %rd20; ld.global.u32 %r5, [%rd6]; st.global.u32 [%rd6], %r5;", ints(32)
+    )
 
 
 def test_a_wild_address_between_two_arrays_is_out_of_bounds():
@@ -137,7 +145,7 @@ def test_a_vector_access_must_be_aligned_to_the_vector():
 def test_a_shared_array_ends_before_the_next_one():
     body = "mov.u64 %rd5, tile; add.s64 %rd6, %rd5, %rd21; st.shared.u32 [%rd6+{}], %r0;"
     run(body.format(128), declarations=SHARED)
-    with pytest.raises(MachineFault, match="0 bytes past the end of 'tile'.*thread 31 "):
+    with pytest.raises(MachineFault, match=r"0 bytes past the end of 'tile'.*thread 31 "):
         run(body.format(132), declarations=SHARED)
 
 
@@ -165,7 +173,10 @@ def test_a_read_of_memory_nobody_wrote_is_a_fault():
 
 
 def test_a_word_of_which_one_byte_is_missing_is_unwritten():
-    body = "st.global.u8 [%rd0], %r0; st.global.u8 [%rd0+1], %r0; st.global.u8 [%rd0+3], %r0; ld.global.u32 %r5, [%rd0];"
+    body = (
+        "st.global.u8 [%rd0], %r0; st.global.u8 [%rd0+1], %r0; st.global.u8 [%rd0+3], %r0; "
+        "ld.global.u32 %r5, [%rd0];"
+    )
     memory = Memory()
     empty = memory.put(ints(1), init=False)
     with pytest.raises(MachineFault, match="nobody wrote"):
@@ -215,7 +226,10 @@ def test_atomics_of_many_threads_all_count(name):
     if name.startswith(("min", "and")):
         value = "1"
     # 32 threads, all on element 0 in the first launch and on element 1 in the second.
-    got = [run(f"red.global.{name} [%rd0+{size * k}], {value};", np.array(start, dtype))[0][k] for k in (0, 1)]
+    got = [
+        run(f"red.global.{name} [%rd0+{size * k}], {value};", np.array(start, dtype))[0][k]
+        for k in (0, 1)
+    ]
     assert [int(v) for v in got] == expected
 
 
@@ -230,7 +244,8 @@ def test_atomics_return_what_was_there_before():
 
 def test_compare_and_swap_and_exchange_replace():
     body = """
-        add.s64 %rd6, %rd1, %rd20; atom.acq_rel.gpu.global.cas.b32 %r5, [%rd0], 5, 9; st.global.u32 [%rd6], %r5;
+        add.s64 %rd6, %rd1, %rd20; atom.acq_rel.gpu.global.cas.b32 %r5, [%rd0], 5, 9;
+        st.global.u32 [%rd6], %r5;
         atom.global.exch.b32 %r6, [%rd0+4], 3;
     """
     cells, seen = run(body, np.array([5, 1], np.uint32), ints(3), block=3)
@@ -269,7 +284,7 @@ def test_arguments_are_flattened_as_numba_does():
 def test_arguments_must_fit_the_parameters():
     kernel, memory = kernel_of("", 1), Memory()
     for wrong in ([], [1, 2], [1.5], [2**64]):
-        with pytest.raises(PtxError, match="expected|fit"):
+        with pytest.raises(PtxError, match=r"expected|fit"):
             launch(kernel, 1, 1, wrong, memory)
 
 

@@ -1,4 +1,4 @@
-"""Races: each kernel with a fault stands beside the same kernel without it, which must be silent."""
+"""Races: beside each kernel with a fault stands the same without it, which must be silent."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,8 @@ def ints(n: int) -> np.ndarray:
 # Each thread writes its place and reads the mirrored one: %r6 = 63 - tid in blocks of 64.
 MIRROR = """
     mov.u64 %rd5, tile; add.s64 %rd6, %rd5, %rd21; st.shared.u32 [%rd6], %r0; {}
-    sub.u32 %r6, 63, %r1; mul.wide.u32 %rd7, %r6, 4; add.s64 %rd8, %rd5, %rd7; ld.shared.u32 %r7, [%rd8];
+    sub.u32 %r6, 63, %r1; mul.wide.u32 %rd7, %r6, 4; add.s64 %rd8, %rd5, %rd7;
+    ld.shared.u32 %r7, [%rd8];
     {}
     add.s64 %rd9, %rd0, %rd20; st.global.u32 [%rd9], %r7;
 """
@@ -27,14 +28,21 @@ MIRROR = """
 def test_a_missing_barrier_before_a_read_is_a_race():
     (y,) = run(MIRROR.format("bar.sync 0;", ""), ints(128), grid=2, block=64, declarations=SHARED)
     assert y.tolist() == [*range(63, -1, -1), *range(127, 63, -1)]
-    with pytest.raises(MachineFault, match="race on 'tile' byte 252: reads what thread 63 .* wrote"):
+    with pytest.raises(
+        MachineFault, match=r"race on 'tile' byte 252: reads what thread 63 .* wrote"
+    ):
         run(MIRROR.format("", ""), ints(128), grid=2, block=64, declarations=SHARED)
 
 
 def test_a_missing_barrier_before_the_next_write_is_a_race():
     again = "{} st.shared.u32 [%rd6], %r7;"
-    run(MIRROR.format("bar.sync 0;", again.format("bar.sync 0;")), ints(64), block=64, declarations=SHARED)
-    with pytest.raises(MachineFault, match="race .*: writes what thread 63 .* read"):
+    run(
+        MIRROR.format("bar.sync 0;", again.format("bar.sync 0;")),
+        ints(64),
+        block=64,
+        declarations=SHARED,
+    )
+    with pytest.raises(MachineFault, match=r"race .*: writes what thread 63 .* read"):
         run(MIRROR.format("bar.sync 0;", again.format("")), ints(64), block=64, declarations=SHARED)
 
 
@@ -45,14 +53,20 @@ WARP_MIRROR = MIRROR.replace("sub.u32 %r6, 63", "sub.u32 %r6, 31")
 def test_lanes_of_one_warp_need_a_warp_barrier():
     (y,) = run(WARP_MIRROR.format("bar.warp.sync -1;", ""), ints(32), declarations=SHARED)
     assert y.tolist() == list(range(31, -1, -1))
-    for no_order in ("", "shfl.sync.idx.b32 %r9, %r0, 0, 31, -1;", "vote.sync.any.pred %p1, %p1, -1;", "membar.cta;"):
+    for no_order in (
+        "",
+        "shfl.sync.idx.b32 %r9, %r0, 0, 31, -1;",
+        "vote.sync.any.pred %p1, %p1, -1;",
+        "membar.cta;",
+    ):
         with pytest.raises(MachineFault, match="race"):
             run(WARP_MIRROR.format(no_order, ""), ints(32), declarations=SHARED)
 
 
 def test_a_warp_barrier_orders_only_the_lanes_that_it_names():
     halves = """
-        setp.lt.u32 %p1, %r1, 16; @%p1 bra LOW; bar.warp.sync 0xFFFF0000; bra.uni DONE; LOW: bar.warp.sync 0xFFFF; DONE:
+        setp.lt.u32 %p1, %r1, 16; @%p1 bra LOW; bar.warp.sync 0xFFFF0000; bra.uni DONE;
+        LOW: bar.warp.sync 0xFFFF; DONE:
     """
     swap = WARP_MIRROR.replace("sub.u32 %r6, 31, %r1", "xor.b32 %r6, %r1, {}")
     inside = swap.replace("{}", "%%", 1).replace("{}", "1", 1).replace("%%", "{}", 1)
@@ -85,7 +99,8 @@ def test_a_reader_that_reads_last_does_not_hide_an_earlier_reader():
     # Thread 1 reads element 0, then thread 0 reads it and writes it.
     body = """
         setp.eq.u32 %p1, %r0, 1; setp.eq.u32 %p2, %r0, 0;
-        @%p1 ld.global.u32 %r5, [%rd0]; @%p2 ld.global.u32 %r5, [%rd0]; @%p2 st.global.u32 [%rd0], 1;
+        @%p1 ld.global.u32 %r5, [%rd0]; @%p2 ld.global.u32 %r5, [%rd0];
+        @%p2 st.global.u32 [%rd0], 1;
     """
     with pytest.raises(MachineFault, match="writes what several lanes of warp 0 read"):
         run(body, ints(1), block=2)
@@ -93,7 +108,8 @@ def test_a_reader_that_reads_last_does_not_hide_an_earlier_reader():
 
 
 STENCIL = """
-    add.s64 %rd6, %rd0, %rd20; {} ld.global.u32 %r5, [%rd6+4]; {} add.s64 %rd7, %rd1, %rd20; st.global.u32 [%rd7], %r5;
+    add.s64 %rd6, %rd0, %rd20; {} ld.global.u32 %r5, [%rd6+4]; {} add.s64 %rd7, %rd1, %rd20;
+    st.global.u32 [%rd7], %r5;
 """
 
 
@@ -101,7 +117,9 @@ def test_reading_what_a_neighbour_writes_is_a_global_race():
     run(STENCIL.format("", ""), ints(65), ints(64), block=64)
     with pytest.raises(MachineFault, match="race on 'array 0' element 1: reads what thread 1 "):
         run(STENCIL.format("st.global.u32 [%rd6], 1;", ""), ints(65), ints(64), block=64)
-    with pytest.raises(MachineFault, match="race on 'array 0' element 1: writes what thread 0 .* read"):
+    with pytest.raises(
+        MachineFault, match=r"race on 'array 0' element 1: writes what thread 0 .* read"
+    ):
         run(STENCIL.format("", "st.global.u32 [%rd6], 1;"), ints(65), ints(64), block=64)
     run(STENCIL.format("st.global.u32 [%rd6], 1; bar.sync 0;", ""), ints(65), ints(64), block=64)
 
@@ -113,9 +131,12 @@ def test_no_barrier_orders_two_blocks():
 
 
 def test_two_threads_that_write_one_element_race_even_in_one_instruction():
-    body = "shr.u32 %r5, %r0, {}; mul.wide.u32 %rd5, %r5, 4; add.s64 %rd6, %rd0, %rd5; st.global.u32 [%rd6], 1;"
+    body = (
+        "shr.u32 %r5, %r0, {}; mul.wide.u32 %rd5, %r5, 4; add.s64 %rd6, %rd0, %rd5; "
+        "st.global.u32 [%rd6], 1;"
+    )
     run(body.format(0), ints(32))
-    with pytest.raises(MachineFault, match="writes what thread 1 .* wrote"):
+    with pytest.raises(MachineFault, match=r"writes what thread 1 .* wrote"):
         run(body.format(1), ints(32))
 
 
@@ -130,7 +151,7 @@ def test_atomics_do_not_race_with_each_other_but_with_everything_else():
     run("red.global.add.u32 [%rd0], 1; red.global.max.u32 [%rd0], 3;", ints(1), grid=2)
     run("red.global.add.u32 [%rd0], 1; bar.sync 0; ld.global.u32 %r5, [%rd0];", ints(1))
     for other in ("@%p1 ld.global.u32 %r5, [%rd0];", "@%p1 st.global.u32 [%rd0], 1;"):
-        with pytest.raises(MachineFault, match="what several .* changed atomically"):
+        with pytest.raises(MachineFault, match=r"what several .* changed atomically"):
             run(f"{first} red.global.add.u32 [%rd0], 1; {other}", ints(1))
         with pytest.raises(MachineFault, match="changes atomically what thread 0 "):
             run(f"{first} {other} red.global.add.u32 [%rd0], 1;", ints(1))
@@ -143,7 +164,10 @@ def test_two_launches_are_ordered():
 
 
 def test_strong_accesses_do_not_race_with_each_other():
-    strong = "setp.eq.u32 %p1, %r0, 0; @%p1 st.release.gpu.global.u32 [%rd0], 1; ld.{}global.u32 %r5, [%rd0];"
+    strong = (
+        "setp.eq.u32 %p1, %r0, 0; @%p1 st.release.gpu.global.u32 [%rd0], 1; "
+        "ld.{}global.u32 %r5, [%rd0];"
+    )
     run(strong.format("acquire.gpu."), ints(1))
     with pytest.raises(MachineFault, match="race"):
         run(strong.format(""), ints(1))

@@ -58,8 +58,13 @@ def test_set_gives_all_ones_or_one():
 
 def test_selections_choose_by_predicate_or_sign():
     values = {"a": ("f32", [1.0, 2.0]), "b": ("f32", [3.0, 4.0])}
-    assert evaluate("selp.f32 %d, %a, %b, %c", "f32", c=("pred", [1, 0]), **values).tolist() == [1.0, 4.0]
-    assert evaluate("slct.f32.s32 %d, %a, %b, %c", "f32", c=("s32", [0, -1]), **values).tolist() == [1.0, 4.0]
+    assert evaluate("selp.f32 %d, %a, %b, %c", "f32", c=("pred", [1, 0]), **values).tolist() == [
+        1.0,
+        4.0,
+    ]
+    assert evaluate(
+        "slct.f32.s32 %d, %a, %b, %c", "f32", c=("s32", [0, -1]), **values
+    ).tolist() == [1.0, 4.0]
 
 
 def test_testp_classifies_floats():
@@ -77,12 +82,15 @@ def test_testp_classifies_floats():
 
 
 def test_a_false_guard_leaves_the_register_alone():
-    got = evaluate("mov.u32 %d, 9; @%a mov.u32 %d, 1; @!%a add.u32 %d, %d, 1", "u32", a=("pred", [0, 1]))
+    got = evaluate(
+        "mov.u32 %d, 9; @%a mov.u32 %d, 1; @!%a add.u32 %d, %d, 1", "u32", a=("pred", [0, 1])
+    )
     assert got.tolist() == [10, 1]
 
 
 def test_special_registers_of_a_grid_with_two_dimensions():
-    # Place in the grid from all coordinates, x fastest; each thread writes its own coordinates there.
+    # Place in the grid from all coordinates, x fastest; each thread writes its own coordinates
+    # there.
     body = """
         mov.u32 %r4, %tid.x; mov.u32 %r5, %tid.y; mov.u32 %r6, %ctaid.x; mov.u32 %r7, %ctaid.y;
         mov.u32 %r8, %ntid.x; mov.u32 %r9, %ntid.y; mov.u32 %r10, %nctaid.x;

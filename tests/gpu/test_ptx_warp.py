@@ -34,7 +34,9 @@ def test_shuffles_stay_in_their_segment():
     # c = (32 - width) << 8 | 31 for down, bfly, idx and (32 - width) << 8 for up; width 8.
     shuffle = "shfl.sync.{}.b32 %r9|%p1, %r0, {}, {}, -1;"
     wide = 24 << 8
-    assert lanes(shuffle.format("down", 3, wide | 31)) == [k + 3 if k % 8 + 3 < 8 else k for k in range(32)]
+    assert lanes(shuffle.format("down", 3, wide | 31)) == [
+        k + 3 if k % 8 + 3 < 8 else k for k in range(32)
+    ]
     assert lanes(shuffle.format("up", 3, wide)) == [k - 3 if k % 8 >= 3 else k for k in range(32)]
     assert lanes(shuffle.format("idx", 13, wide | 31)) == [k // 8 * 8 + 5 for k in range(32)]
     assert lanes(shuffle.format("bfly", 8, wide | 31)) == [k ^ 8 if k & 8 else k for k in range(32)]
@@ -54,7 +56,10 @@ def test_a_tree_of_shuffles_sums_in_its_fixed_order():
     x = np.random.default_rng(3).standard_normal(32).astype(np.float32)
     body = "add.s64 %rd9, %rd0, %rd20; ld.global.f32 %f1, [%rd9];"
     for distance in (16, 8, 4, 2, 1):
-        body += f"mov.b32 %r5, %f1; shfl.sync.down.b32 %r6|%p1, %r5, {distance}, 31, -1; mov.b32 %f2, %r6; add.f32 %f1, %f1, %f2;"
+        body += (
+            f"mov.b32 %r5, %f1; shfl.sync.down.b32 %r6|%p1, %r5, {distance}, 31, -1; "
+            f"mov.b32 %f2, %r6; add.f32 %f1, %f1, %f2;"
+        )
     (got,) = run(body + "st.global.f32 [%rd9], %f1;", x)
     tree = x.copy()
     for distance in (16, 8, 4, 2, 1):
@@ -67,7 +72,8 @@ DIVERGENT = "and.b32 %r5, %r0, 1; setp.eq.u32 %p1, %r5, 0; @%p1 bra DONE; {} DON
 
 @pytest.mark.parametrize(
     "text",
-    ["shfl.sync.down.b32 %r9, %r0, 2, 31, {};", "vote.sync.ballot.b32 %r9, %p1, {};", "bar.warp.sync {};",
+    ["shfl.sync.down.b32 %r9, %r0, 2, 31, {};", "vote.sync.ballot.b32 %r9, %p1, {};",
+     "bar.warp.sync {};",
      "match.any.sync.b32 %r9, %r0, {};", "redux.sync.add.s32 %r9, %r0, {};"],
 )  # fmt: skip
 def test_a_lane_of_the_mask_that_never_comes_is_a_fault(text):
@@ -96,7 +102,15 @@ def test_a_shuffle_from_a_lane_outside_the_mask_or_the_block_is_a_fault():
 
 
 def test_lanes_that_a_short_block_lacks_are_not_waited_for():
-    assert lanes("vote.sync.ballot.b32 %r9, 1, -1;".replace(" 1,", " %p9,").replace("vote", "setp.ge.u32 %p9, %r0, 0; vote"), block=40) == [0xFFFFFFFF] * 32 + [0xFF] * 8
+    assert (
+        lanes(
+            "vote.sync.ballot.b32 %r9, 1, -1;".replace(" 1,", " %p9,").replace(
+                "vote", "setp.ge.u32 %p9, %r0, 0; vote"
+            ),
+            block=40,
+        )
+        == [0xFFFFFFFF] * 32 + [0xFF] * 8
+    )
 
 
 def test_lanes_that_took_different_ways_still_meet():
@@ -120,7 +134,8 @@ def test_groups_with_masks_of_their_own_vote_apart():
 
 @pytest.mark.parametrize(
     ("condition", "expected"),
-    [("lt.u32 %p1, %r1, 40", (1, 1, 1)), ("lt.u32 %p1, %r1, 32", (1, 1, 1)), ("eq.u32 %p1, %r1, 3", (1, 0, 0)), ("gt.u32 %p1, %r1, 99", (0, 0, 1))],
+    [("lt.u32 %p1, %r1, 40", (1, 1, 1)), ("lt.u32 %p1, %r1, 32", (1, 1, 1)),
+     ("eq.u32 %p1, %r1, 3", (1, 0, 0)), ("gt.u32 %p1, %r1, 99", (0, 0, 1))],
 )  # fmt: skip
 def test_votes_join_the_predicates_of_a_warp(condition, expected):
     for mode, truth in zip(("any", "all", "uni"), expected, strict=True):
@@ -136,11 +151,16 @@ def test_a_ballot_has_one_bit_per_lane():
 
 
 def test_match_finds_the_lanes_with_the_same_value():
-    assert lanes("and.b32 %r5, %r0, 1; match.any.sync.b32 %r9, %r5, -1;") == [0x55555555, 0xAAAAAAAA] * 16
+    assert (
+        lanes("and.b32 %r5, %r0, 1; match.any.sync.b32 %r9, %r5, -1;")
+        == [0x55555555, 0xAAAAAAAA] * 16
+    )
     all_ = "match.all.sync.b32 %r9|%p1, {}, -1; selp.u32 %r8, 1, 0, %p1; add.u32 %r9, %r9, %r8;"
     assert lanes(all_.format("%r0")) == [0] * 32
     assert lanes(all_.format("%r2")) == [0] * 32  # 0xFFFFFFFF + 1
-    assert lanes("cvt.u64.u32 %rd5, %r0; shl.b64 %rd5, %rd5, 32; match.any.sync.b64 %r9, %rd5, -1;") == [1 << k for k in range(32)]
+    assert lanes(
+        "cvt.u64.u32 %rd5, %r0; shl.b64 %rd5, %rd5, 32; match.any.sync.b64 %r9, %rd5, -1;"
+    ) == [1 << k for k in range(32)]
 
 
 def test_redux_reduces_over_the_lanes_of_the_mask():
@@ -156,5 +176,8 @@ def test_redux_reduces_over_the_lanes_of_the_mask():
 
 
 def test_the_active_mask_names_the_lanes_that_run_together():
-    body = "setp.lt.u32 %p1, %r0, 5; @%p1 bra LOW; activemask.b32 %r9; bra.uni END; LOW: activemask.b32 %r9; END:"
+    body = (
+        "setp.lt.u32 %p1, %r0, 5; @%p1 bra LOW; activemask.b32 %r9; bra.uni END; "
+        "LOW: activemask.b32 %r9; END:"
+    )
     assert lanes(body) == [0x1F] * 5 + [0xFFFFFFE0] * 27

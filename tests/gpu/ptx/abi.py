@@ -11,8 +11,8 @@ from tests.gpu.ptx.memory import Allocation, Memory
 def numba_arguments(memory: Memory, values: Sequence[Any]) -> tuple[list[Any], list[Allocation]]:
     """Flatten values as numba-cuda 0.30.4 does; arrays are put into memory.
 
-    An array becomes (0, 0, size, itemsize, pointer, shape..., strides in bytes...), a tuple its members, a
-    scalar itself. A handle from `memory.put` stands for the array that it holds.
+    An array becomes (0, 0, size, itemsize, pointer, shape..., strides in bytes...), a tuple its
+    members, a scalar itself. A handle from `memory.put` stands for the array that it holds.
 
     Returns:
         The flat arguments, and the handles of the arrays in the order in which they came.

@@ -66,7 +66,7 @@ def _space_of(space: str, at: int) -> tuple[str, int]:
     return "global", 0  # Nothing lies there, and the fault says so.
 
 
-def _check(  # noqa: PLR0913 - the facts of one access
+def _check(
     m: "Machine",
     kind: str,
     piece: Piece,

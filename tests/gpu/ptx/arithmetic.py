@@ -1,6 +1,7 @@
 """Decodes the instructions that compute: one function per family, one table at the end.
 
-Each returns a handler that does the work for the active threads. A modifier that is not understood is refused.
+Each returns a handler that does the work for the active threads. A modifier that is not understood
+is refused.
 Source: NVIDIA, PTX ISA 9.0, section 9.7.
 """
 
@@ -46,7 +47,7 @@ def nearest(modifiers: Modifiers, kind: str, *, required: bool = False) -> None:
     given = modifiers.has("rn")
     if required and not given:
         raise UnsupportedPtx(
-            f"{modifiers.instruction.text!r}: only .rn is exact; an approximation has no promised bits"
+            f"{modifiers.instruction.text!r}: only .rn is exact, other bits are not promised"
         )
 
 
@@ -112,7 +113,7 @@ def _carried(name: str) -> Build:
     return build
 
 
-def _with_carry(  # noqa: PLR0913 - two flags, keyword-only
+def _with_carry(
     i: Instruction, decoder: Decoder, name: str, kind: str, *, reads: bool, writes: bool
 ) -> Handler:
     """add.cc, addc, sub.cc, subc: the carry (or borrow) flag lives beside the registers."""
@@ -190,13 +191,16 @@ def _min_or_max(for_floats: Function, for_integers: Function) -> Build:
         modifiers.done()
         if not keep_nan:
             return apply(i, decoder, for_floats, (kind, kind), kind)
-        compute = lambda a, b: floats.with_nan(for_floats(a, b), a, b)  # noqa: E731
+
+        def compute(a, b):
+            return floats.with_nan(for_floats(a, b), a, b)
+
         return apply(i, decoder, compute, (kind, kind), kind)
 
     return _by_kind(floating, _integer_operation(for_integers, 2))
 
 
-def _sign_operation(clears: bool) -> Build:  # noqa: FBT001
+def _sign_operation(clears: bool) -> Build:
     """abs and neg: of a float only the sign bit changes, NaN included."""
 
     def build(i: Instruction, decoder: Decoder, modifiers: Modifiers) -> Handler:
@@ -247,7 +251,10 @@ def _count_bits(function: Function) -> Build:
         modifiers.done()
         compute = function
         if i.opcode == "bfind":
-            compute = lambda a: function(a, as_shift=as_shift)  # noqa: E731
+
+            def compute(a):
+                return function(a, as_shift=as_shift)
+
         return apply(i, decoder, compute, (kind,), "u32")
 
     return build
@@ -274,7 +281,10 @@ def _three_way_logic(i: Instruction, decoder: Decoder, modifiers: Modifiers) -> 
     if not isinstance(table, Constant) or len(i.operands) != 5:
         raise UnsupportedPtx(f"{i.text!r}: expected a literal table")
     plain = Instruction(i.index, i.text, i.opcode, i.modifiers, i.operands[:-1])
-    function = lambda a, b, c: integers.logic_of_three(a, b, c, table.value)  # noqa: E731
+
+    def function(a, b, c):
+        return integers.logic_of_three(a, b, c, table.value)
+
     return apply(plain, decoder, function, ("b32", "b32", "b32"), "b32")
 
 

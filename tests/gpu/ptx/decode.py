@@ -1,7 +1,8 @@
 """Turns operands into functions that fetch or store values for the active threads of a launch.
 
-Registers live as one array per register; each use of one as a certain type is a view, found at decode time and known
-by its slot. `where` selects the active threads: a slice where they are neighbours, else their indices.
+Registers live as one array per register; each use of one as a certain type is a view, found at
+decode time and known by its slot. `where` selects the active threads: a slice where they are
+neighbours, else their indices.
 """
 
 from collections.abc import Callable
@@ -126,7 +127,8 @@ class Decoder:
         Args:
             operand: a destination.
             kind: the PTX type of the values.
-            widen: Whether the register may be wider (cvt, ld, atom): it then gets the sign or zeros.
+            widen: Whether the register may be wider (cvt, ld, atom): it then gets the sign or
+            zeros.
         """
         if isinstance(operand, Sink):
             return lambda m, w, value: None

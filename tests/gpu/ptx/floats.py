@@ -1,8 +1,10 @@
 """Float arithmetic with the roundings that PTX promises, vectorised.
 
-NumPy's add, subtract, multiply, divide and square root round once, to nearest even, denormals included; what it lacks
-is a fused multiply-add, PTX's minimum and maximum, and conversions that clamp.
-Source: NVIDIA, PTX ISA 9.0, section 9.7.3; Boldo and Melquiond, "Emulation of a FMA and correctly rounded
+NumPy's add, subtract, multiply, divide and square root round once, to nearest even, denormals
+included; what it lacks is a fused multiply-add, PTX's minimum and maximum, and conversions that
+clamp.
+Source: NVIDIA, PTX ISA 9.0, section 9.7.3; Boldo and Melquiond, "Emulation of a FMA and correctly
+rounded
 sums: proved algorithms using rounding to odd", IEEE Transactions on Computers 57 (2008).
 """
 
@@ -12,6 +14,7 @@ import numpy as np
 
 CANONICAL_NAN = np.uint32(0x7FFFFFFF).view(np.float32)  # The one NaN that f32 instructions produce.
 _SPLITTER = np.float64(2**27 + 1)  # Dekker's constant for 53 bits.
+_BELOW_TIE = np.uint64(2**28 - 1)
 _BITS = {4: np.uint32, 8: np.uint64}
 
 
@@ -31,9 +34,22 @@ def canonical(value: np.ndarray) -> np.ndarray:
 def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     """a * b + c with one rounding; all float32 or all float64."""
     if np.result_type(a) == np.float32:
-        product = np.asarray(a, np.float64) * b  # 48 bits: exact.
-        return np.asarray(_rounded_to_odd(product, np.asarray(c, np.float64)), np.float32)
+        return _fma_f32(np.asarray(a, np.float64) * b, np.asarray(c, np.float64))
     return _fma_f64(*np.broadcast_arrays(a, b, c))
+
+
+def _fma_f32(product: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """The float32 nearest to product + c; the product of two float32 is exact in float64.
+
+    A second rounding can only go wrong from a tie of float32, whose low 28 bits in float64 are
+    zero.
+    """
+    total = np.atleast_1d(product + c)
+    doubtful = np.atleast_1d((total.view(np.uint64) & _BELOW_TIE) == 0)
+    if doubtful.any():
+        wide, term = (np.broadcast_to(v, total.shape)[doubtful] for v in (product, c))
+        total[doubtful] = _rounded_to_odd(wide, term)
+    return total.astype(np.float32).reshape(np.broadcast_shapes(product.shape, c.shape))
 
 
 def _two_sum(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -70,8 +86,13 @@ def _fma_f64(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     sum_high, sum_low = _two_sum(product, high)
     result = np.atleast_1d(sum_high + _rounded_to_odd(low, sum_low))
     plain = np.atleast_1d(a * b + c)
-    # Outside these exponents a partial product may overflow or lose bits below the smallest denormal.
-    moderate = _within(a, 1e-120, 1e120) & _within(b, 1e-120, 1e120) & ((c == 0) | _within(c, 1e-240, 1e240))
+    # Outside these exponents a partial product may overflow or lose bits below the smallest
+    # denormal.
+    moderate = (
+        _within(a, 1e-120, 1e120)
+        & _within(b, 1e-120, 1e120)
+        & ((c == 0) | _within(c, 1e-240, 1e240))
+    )
     for k in np.nonzero(np.atleast_1d(~moderate))[0]:
         operands = [float(np.atleast_1d(v)[k]) for v in (a, b, c)]
         result[k] = _exact_fma(*operands, otherwise=float(plain[k]))
@@ -84,7 +105,7 @@ def _within(value: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _exact_fma(a: float, b: float, c: float, otherwise: float) -> float:
-    """By rational arithmetic; `otherwise` where a NaN or infinity among a, b or a zero's sign decides."""
+    """By rational arithmetic; `otherwise` where a NaN, an infinity or a zero's sign decides."""
     if not (np.isfinite(a) and np.isfinite(b)):
         return otherwise
     if not np.isfinite(c):
@@ -101,20 +122,23 @@ def _exact_fma(a: float, b: float, c: float, otherwise: float) -> float:
 
 def minimum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The smaller; the other where one is NaN; -0 is smaller than +0."""
-    return _extreme(a, b, np.less, np.bitwise_or)
+    return _extreme(a, b, np.fmin, np.bitwise_or)
 
 
 def maximum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The larger; the other where one is NaN; +0 is larger than -0."""
-    return _extreme(a, b, np.greater, np.bitwise_and)
+    return _extreme(a, b, np.fmax, np.bitwise_and)
 
 
-def _extreme(a: np.ndarray, b: np.ndarray, better: np.ufunc, join_bits: np.ufunc) -> np.ndarray:
-    a, b = np.broadcast_arrays(a, b)
-    word = _BITS[a.dtype.itemsize]
-    # Equal values have equal bits, but for the two zeros, which differ in the sign alone.
-    joined = join_bits(a.view(word), b.view(word)).view(a.dtype)
-    chosen = np.where(better(a, b) | np.isnan(b), a, np.where(a == b, joined, b))
+def _extreme(a: np.ndarray, b: np.ndarray, choose: np.ufunc, join_bits: np.ufunc) -> np.ndarray:
+    chosen = choose(a, b)
+    zero = chosen == 0
+    if np.any(zero):
+        # NumPy takes either zero; their bits differ in the sign alone. Where one operand is no
+        # zero, or is NaN, the zero chosen is the other operand, whatever its sign.
+        word = _BITS[chosen.dtype.itemsize]
+        joined = join_bits(np.asarray(a).view(word), np.asarray(b).view(word)).view(chosen.dtype)
+        chosen = np.where(zero & (a == b), joined, chosen)
     return canonical(chosen)
 
 

@@ -74,7 +74,7 @@ def shift_right(a: np.ndarray, amount: np.ndarray) -> np.ndarray:
 def funnel_shift(
     low: np.ndarray, high: np.ndarray, amount: np.ndarray, *, left: bool
 ) -> np.ndarray:
-    """32 bits of (high, low) shifted by `amount`, at most 32: the upper word left, the lower right."""
+    """32 bits of (high, low) shifted by at most 32: the upper word left, the lower one right."""
     pair = (np.asarray(high, np.uint64) << _HALF) | np.asarray(low, np.uint64)
     amount = np.asarray(amount, np.uint64)
     shifted = pair << amount >> _HALF if left else pair >> amount
@@ -114,7 +114,7 @@ def reverse_bits(a: np.ndarray) -> np.ndarray:
 
 
 def extract_field(a: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """`length` bits of `a` from bit `start`, with the sign of the field if the type has one (bfe)."""
+    """`length` bits of `a` from bit `start`, with the field's sign if the type has one (bfe)."""
     a = np.asarray(a)
     width = bits_of(a.dtype)
     start, length = (np.asarray(v, np.int64) & 0xFF for v in (start, length))
@@ -148,7 +148,7 @@ def insert_field(a: np.ndarray, b: np.ndarray, start: np.ndarray, length: np.nda
 
 
 def permute_bytes(a: np.ndarray, b: np.ndarray, selector: np.ndarray) -> np.ndarray:
-    """prmt: each nibble picks a byte of (b, a); its top bit asks for that byte's sign, eight times."""
+    """prmt: each nibble picks a byte of (b, a); its top bit asks for its sign, eight times."""
     pair = (np.asarray(b, np.uint64) << _HALF) | np.asarray(a, np.uint64)
     selector = np.asarray(selector, np.uint64)
     result: np.ndarray = np.uint64(0)  # type: ignore[assignment]

@@ -1,8 +1,9 @@
 """Runs a kernel: all threads of the grid together, the group with the lowest instruction first.
 
-Threads at one instruction form a group. The group with the smallest program counter runs, and picks up
-others when it reaches where they stand: so divergent threads meet again after a branch or a loop. A kernel in
-which threads spin until threads at a later instruction act does not end (no progress is promised).
+Threads at one instruction form a group. The group with the smallest program counter runs, and
+picks up others when it reaches where they stand: so divergent threads meet again after a branch or
+a loop. A kernel in which threads spin until threads at a later instruction act does not end (no
+progress is promised).
 """
 
 import heapq
@@ -63,10 +64,11 @@ def _access_bytes(i: Instruction) -> int:
 class Machine:
     """The state of one launch.
 
-    ids: int64[thread] = 0, 1, 2, ...; carry: bool[thread]; existing_lanes, exited_lanes: uint32[warp].
+    ids: int64[thread] = 0, 1, 2, ...; carry: bool[thread]; existing_lanes, exited_lanes:
+    uint32[warp].
     """
 
-    def __init__(  # noqa: PLR0913 - a launch has that many parts
+    def __init__(
         self,
         kernel: Kernel,
         grid: Dimensions,
@@ -279,6 +281,10 @@ class Machine:
         finish: Callable[["Machine", np.ndarray], None] | None = None,
     ) -> None:
         """Let threads wait at a barrier until their whole block is there."""
+        if finish is None and _count(where) == len(self.ids):
+            self.order.barrier(slice(None))
+            self.schedule(pc + 1, where)
+            return
         waiting = self._barriers.setdefault(name, np.full(len(self.ids), -1, np.int64))
         waiting[where] = pc
         rows = waiting.reshape(self._blocks, -1)
@@ -440,7 +446,7 @@ def _argument_bytes(parameter: Variable, value: Any) -> bytes:
     return (int(value) & ((1 << bits) - 1)).to_bytes(dtype.itemsize, "little")
 
 
-def launch(  # noqa: PLR0913 - a launch has that many parts
+def launch(
     kernel: Kernel,
     grid: Dimensions,
     block: Dimensions,
@@ -461,7 +467,8 @@ def launch(  # noqa: PLR0913 - a launch has that many parts
         memory: where the pointers among `args` point to.
         dynamic_shared: bytes of `.extern .shared` memory.
         max_steps: issued instructions after which the kernel counts as endless.
-        float_atomics: Whether float atomic sums are allowed; they are added in the order of the threads.
+        float_atomics: Whether float atomic sums are allowed; they are added in the order of the
+        threads.
 
     Returns:
         How many instructions were issued.

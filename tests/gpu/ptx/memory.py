@@ -1,8 +1,9 @@
-"""Memory of the machine: named allocations far apart, each of which knows which of its bytes were written.
+"""Memory of the machine: named allocations far apart, which know their written bytes.
 
-A space (global, shared, local, const) is a list of allocations with unmapped bytes between them, so that an access
-beside one is noticed even where hardware would find the neighbour. Shared variables exist once per
-block and local ones once per thread: an allocation then holds `copies` of its bytes, one after another.
+A space (global, shared, local, const) is a list of allocations with unmapped bytes between them,
+so that an access beside one is noticed even where hardware would find the neighbour. Shared
+variables exist once per block and local ones once per thread: an allocation then holds `copies` of
+its bytes, one after another.
 """
 
 from bisect import bisect_right
@@ -27,7 +28,7 @@ class Allocation:
     None when all have. granule_bytes: the unit in which races are looked for.
     """
 
-    def __init__(  # noqa: PLR0913 - a record
+    def __init__(
         self,
         name: str,
         start: int,
@@ -66,7 +67,7 @@ class Allocation:
         return found
 
     def unwritten(self, index: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray | None:
-        """Which of the elements hold a byte that nobody wrote: bool[...]; None when there is none."""
+        """Which elements hold a byte that nobody wrote: bool[...]; None when none does."""
         if self.written is None:
             return None
         missing = self.written.view(_flag_type(dtype))[index] != _all_written(dtype)

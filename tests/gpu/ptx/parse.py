@@ -1,6 +1,7 @@
 """Reads PTX text into kernels: parameters, registers, variables, instructions, labels.
 
-Source: NVIDIA, Parallel Thread Execution ISA 9.0, sections 4 (syntax), 5 (state spaces), 6 (operands).
+Source: NVIDIA, Parallel Thread Execution ISA 9.0, sections 4 (syntax), 5 (state spaces), 6
+(operands).
 """
 
 import re
@@ -14,7 +15,11 @@ from tests.gpu.ptx.errors import PtxError, UnsupportedPtx
 
 TYPES: dict[str, np.dtype[Any]] = {
     "pred": np.dtype(np.bool_),
-    **{f"{letter}{bits}": np.dtype(f"u{bits // 8}") for letter in "bu" for bits in (8, 16, 32, 64)},
+    **{
+        f"{letter}{bits}": np.dtype(f"u{bits // 8}")
+        for letter in ("b", "u")
+        for bits in (8, 16, 32, 64)
+    },
     **{f"s{bits}": np.dtype(f"i{bits // 8}") for bits in (8, 16, 32, 64)},
     "f32": np.dtype(np.float32),
     "f64": np.dtype(np.float64),
@@ -360,7 +365,6 @@ def _instruction(kernel: Kernel, index: int, text: str) -> Instruction:
             raise UnsupportedPtx(f"guard of {text!r} is no register")
     opcode, _, arguments = rest.partition(" ")
     parts = opcode.split(".")
-    # "mov.b32::x" and the like are written with "::" inside a modifier; they stay one modifier.
     operands = tuple(_operand(kernel, m[1].strip()) for m in _OPERAND.finditer(arguments))
     return Instruction(index, text, parts[0], tuple(parts[1:]), operands, guard, negated)
 
@@ -368,8 +372,6 @@ def _instruction(kernel: Kernel, index: int, text: str) -> Instruction:
 def _operand(kernel: Kernel, text: str) -> Operand:
     if text in kernel.registers:
         return Register(text, kernel.registers[text])
-    if text == "_":
-        return Sink()
     if text.startswith("["):
         return _address(kernel, text[1:-1].strip())
     if text.startswith("{"):
@@ -377,11 +379,9 @@ def _operand(kernel: Kernel, text: str) -> Operand:
     if "|" in text:
         first, second = text.split("|")
         return Pair(_operand(kernel, first.strip()), _operand(kernel, second.strip()))
-    if text.startswith("!"):
-        register = _operand(kernel, text[1:].strip())
-        if isinstance(register, Register):
-            return Negated(register)
-    return _name_or_literal(text)
+    if text.startswith("!") and text[1:] in kernel.registers:
+        return Negated(Register(text[1:], kernel.registers[text[1:]]))
+    return Sink() if text == "_" else _name_or_literal(text)
 
 
 def _name_or_literal(text: str) -> Operand:
@@ -406,14 +406,12 @@ def _address(kernel: Kernel, text: str) -> Address:
 
 
 def _literal(text: str) -> Constant | None:
-    if re.fullmatch(r"0[fF][0-9a-fA-F]{8}", text):
-        return Constant(int(text[2:], 16), 32)
-    if re.fullmatch(r"0[dD][0-9a-fA-F]{16}", text):
-        return Constant(int(text[2:], 16), 64)
+    bits = re.fullmatch(r"0(?:[fF]([0-9a-fA-F]{8})|[dD]([0-9a-fA-F]{16}))", text)
+    if bits:
+        return Constant(int(bits[1] or bits[2], 16), 32 if bits[1] else 64)
     match = re.fullmatch(r"(-?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[0-7]*|[1-9]\d*)U?", text)
     if match is None:
         return None
     digits = match[2]
-    base = 8 if re.fullmatch(r"0[0-7]+", digits) else 0
-    value = int(digits, base)
+    value = int(digits, 8 if re.fullmatch(r"0[0-7]+", digits) else 0)
     return Constant(-value if match[1] else value)

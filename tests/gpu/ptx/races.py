@@ -1,13 +1,14 @@
 """Detects races: two threads touch one granule, at least one writes, and nothing orders them.
 
-Per granule three stamps are kept, of the last writer, reader and atomic access. A stamp is (who << 32) | clock; the
-clock counts issued instructions. `who` is a thread, or, once several threads read (or
-atomically change) the granule with nothing between, the warp, block or grid that they share.
+Per granule three stamps are kept, of the last writer, reader and atomic access. A stamp is (who <<
+32) | clock; the clock counts issued instructions. `who` is a thread, or, once several threads read
+(or atomically change) the granule with nothing between, the warp, block or grid that they share.
 
-Two accesses are ordered if one thread made both; or if a barrier of the block, or a bar.warp.sync naming both
-lanes, lies between. Lanes of one warp are NOT ordered by standing in one instruction: since compute
-capability 7.0 they may run apart, and shfl, vote and match promise no order of memory (PTX ISA 9.0, bar.warp.sync).
-Threads of different blocks are never ordered within one launch.
+Two accesses are ordered if one thread made both; or if a barrier of the block, or a bar.warp.sync
+naming both lanes, lies between. Lanes of one warp are NOT ordered by standing in one instruction:
+since compute capability 7.0 they may run apart, and shfl, vote and match promise no order of
+memory (PTX ISA 9.0, bar.warp.sync). Threads of different blocks are never ordered within one
+launch.
 """
 
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Order:
         self._block_of_warp = first
         self._lanes = np.bincount(warp)
 
-    def barrier(self, blocks: np.ndarray) -> None:
+    def barrier(self, blocks: np.ndarray | slice) -> None:
         """All threads of these blocks met."""
         self.block_clock[blocks] = self.clock
 
@@ -56,7 +57,7 @@ class Order:
         self.warp_clock[threads] = np.where(lanes, self.clock, known)
 
     def unordered(self, stamps: np.ndarray, threads: np.ndarray) -> np.ndarray | None:
-        """Which stamps are of another thread with nothing between: bool[thread], or None if none is."""
+        """Which stamps are of another thread with nothing between: bool[thread], or None."""
         who = stamps >> _WHO
         other = (stamps >= 0) & (who != threads)
         if not other.any():
@@ -80,6 +81,19 @@ class Order:
         return np.where(
             who == threads, threads, np.where(warp == own_warp, WARPS + own_warp, outer)
         )
+
+    def already_joined(self, stamps: np.ndarray, threads: np.ndarray) -> bool:
+        """Whether every stamp is of a group that holds the thread, since the last barrier.
+
+        A short cut for what several threads read again and again.
+        """
+        if self.warp_clock is not None or stamps.min() < 0:
+            return False
+        who, block = stamps >> _WHO, self.block[threads]
+        if (stamps & _CLOCK <= self.block_clock[block]).any():
+            return False
+        inside = (who == GRID) | (who == BLOCKS + block) | (who == WARPS + self.warp[threads])
+        return bool((inside | (who == threads)).all())
 
     def code_of(self, threads: np.ndarray) -> int:
         """The code of the smallest group that holds all of these (sorted) threads."""
@@ -116,7 +130,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Race:
-    """The first race of one access: the position of the thread in it, and what the other had done."""
+    """The first race of one access: the thread's position in it, and what the other had done."""
 
     position: int
     earlier: str
@@ -135,7 +149,7 @@ class Shadow:
     def access(
         self, kind: str, order: Order, offset: np.ndarray, size_bytes: int, threads: np.ndarray
     ) -> Race | None:
-        """Note one instruction's accesses at byte offsets; the first race that they make, if any."""
+        """Note one instruction's accesses at byte offsets; the first race they make, if any."""
         granules = offset // self.granule_bytes
         for k in range(max(size_bytes // self.granule_bytes, 1)):
             race = self._touch(kind, order, granules + k if k else granules, threads)
@@ -175,13 +189,16 @@ class Shadow:
     def _note_shared(
         stamps: np.ndarray, order: Order, granules: np.ndarray, threads: np.ndarray
     ) -> None:
-        """Reads, or atomics: several threads may touch one granule; its stamp then names their group."""
+        """Reads, or atomics: several threads may touch one granule; it then names their group."""
         if len(threads) > 1 and granules[0] == granules[-1] and (granules == granules[0]).all():
             code, found = order.code_of(threads), int(stamps[granules[0]])
             if found < 0 or found >> 32 == code:
                 stamps[granules[0]] = code << 32 | order.clock
                 return
         found = stamps[granules]
+        if order.already_joined(found, threads):
+            stamps[granules] = (found & ~_CLOCK) | order.clock
+            return
         who = threads
         apart = order.unordered(found, threads)
         if apart is not None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.gpu.ptx import floats, integers
 from tests.gpu.ptx.arithmetic import Build, Function, apply
-from tests.gpu.ptx.decode import Decoder, Handler, Modifiers, pair, sources
+from tests.gpu.ptx.decode import Decoder, Handler, Modifiers, pair
 from tests.gpu.ptx.errors import UnsupportedPtx
 from tests.gpu.ptx.memory import CONST_BASE, GENERIC_WINDOWS, GLOBAL_BASE, WINDOW_BYTES
 from tests.gpu.ptx.parse import TYPES, Instruction, Vector
@@ -76,7 +76,10 @@ def _set_value(i: Instruction, decoder: Decoder, modifiers: Modifiers) -> Handle
     modifiers.done()
     word = TYPES[result]
     yes = word.type(1) if word.kind == "f" else word.type(-1 if word.kind == "i" else 0xFFFFFFFF)
-    function = lambda a, b: np.where(compare(a, b), yes, word.type(0))  # noqa: E731
+
+    def function(a, b):
+        return np.where(compare(a, b), yes, word.type(0))
+
     return apply(i, decoder, function, (kind, kind), result)
 
 
@@ -184,7 +187,9 @@ def _conversion(modifiers: Modifiers, source: Any, target: Any) -> Function:
         return lambda a: floats.to_integer(to_integral(a), target)
     if source.kind in "iu":
         modifiers.take("rn")
-        convert: Function = lambda a: a.astype(target)  # noqa: E731
+
+        def convert(a):
+            return a.astype(target)
     else:
         convert = _between_floats(modifiers, source, target)
     return (lambda a: floats.saturated(convert(a))) if saturate else convert
@@ -202,7 +207,7 @@ def _between_floats(modifiers: Modifiers, source: Any, target: Any) -> Function:
 
 
 def _convert_address(i: Instruction, decoder: Decoder, modifiers: Modifiers) -> Handler:
-    """cvta: global and const addresses are generic as they are; shared and local ones lie in windows."""
+    """cvta: global and const addresses are generic; shared and local ones lie in windows."""
     kind = modifiers.type()
     to = modifiers.has("to")
     space = modifiers.take("global", "const", "shared", "local")
@@ -220,7 +225,10 @@ def _is_in_space(i: Instruction, decoder: Decoder, modifiers: Modifiers) -> Hand
     modifiers.done()
     start = {"global": GLOBAL_BASE, "const": CONST_BASE, **GENERIC_WINDOWS}[space]
     end = start + (GLOBAL_BASE - CONST_BASE if space in {"global", "const"} else WINDOW_BYTES)
-    inside = lambda a: (a >= np.uint64(start)) & (a < np.uint64(end))  # noqa: E731
+
+    def inside(a):
+        return (a >= np.uint64(start)) & (a < np.uint64(end))
+
     return apply(i, decoder, inside, ("u64",), "pred")
 
 

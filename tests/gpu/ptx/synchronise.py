@@ -1,9 +1,11 @@
-"""Decodes the instructions in which threads meet: barriers, shuffles, votes; and branches and exits.
+"""Decodes what lets threads meet or part: barriers, shuffles, votes, branches, exits.
 
-A warp-level `.sync` waits until every lane named in its mask stands at the same instruction with the same mask, as
-hardware since compute capability 7.0 does. Lanes that have exited cannot come: that is a fault, and so is a
-shuffle that reads a lane which takes no part. Lanes that the block never had are not waited for.
-Source: NVIDIA, PTX ISA 9.0, sections 9.7.9.6 (shfl.sync), 9.7.12 (control flow), 9.7.13 (barriers, vote, match, redux).
+A warp-level `.sync` waits until every lane named in its mask stands at the same instruction with
+the same mask, as hardware since compute capability 7.0 does. Lanes that have exited cannot come:
+that is a fault, and so is a shuffle that reads a lane which takes no part. Lanes that the block
+never had are not waited for.
+Source: NVIDIA, PTX ISA 9.0, sections 9.7.9.6 (shfl.sync), 9.7.12 (control flow), 9.7.13 (barriers,
+vote, match, redux).
 """
 
 from collections.abc import Callable
@@ -27,8 +29,9 @@ BuildControl = Callable[[Instruction, Decoder, Modifiers], Control]
 class Meeting:
     """The threads that execute a warp-level instruction together.
 
-    threads: int64[thread], sorted; masks: uint32[thread], named lanes that exist; bits: uint32[thread], the
-    own lane's; group: int64[thread], equal for threads that met; groups: how many there are.
+    threads: int64[thread], sorted; masks: uint32[thread], named lanes that exist; bits:
+    uint32[thread], the own lane's; group: int64[thread], equal for threads that met; groups: how
+    many there are.
     """
 
     where: Where
@@ -55,9 +58,14 @@ def _meet(m: "Machine", pc: int, arriving: Where, mask: Fetch) -> Meeting | None
     if not (named & bits).all():
         m.fault("the mask lacks the lane that executes it", where, named & bits == 0)
     masks = named & m.existing_lanes[warp]
-    keys, group = np.unique(warp << np.int64(32) | masks, return_inverse=True)
-    meeting = Meeting(where, threads, masks, bits, group, len(keys))
-    ready = meeting.gather_bits(True) == masks  # noqa: FBT003
+    if (named == named[0]).all():
+        group = warp - warp[0]
+        groups = int(group[-1]) + 1
+    else:
+        keys, group = np.unique(warp << np.int64(32) | masks, return_inverse=True)
+        groups = len(keys)
+    meeting = Meeting(where, threads, masks, bits, group, groups)
+    ready = meeting.gather_bits(True) == masks
     if ready.all():
         return meeting
     gone = masks & m.exited_lanes[warp] != 0
