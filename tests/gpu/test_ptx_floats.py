@@ -85,6 +85,9 @@ def test_fma_of_zeros_infinities_and_nan_follows_ieee():
         (1.0, 1.0, -1.0),
     )
     assert bits(got) == [0, 0x80000000, 0x7FFFFFFF, 0x7FFFFFFF, 0]
+    long = fma("f64", (1.0, 1.0, INF), (-0.0, 1.0, -0.0), (1.0, 1.0, -1.0), (1.0, 1.0, NAN))
+    assert bits(long)[:3] == [0x7FF0000000000000, 0x8000000000000000, 0]
+    assert np.isnan(long[3])
 
 
 def test_denormals_are_kept():

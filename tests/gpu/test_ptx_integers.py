@@ -107,6 +107,11 @@ def test_carry_passes_from_the_low_word_to_the_high_one():
     assert evaluate(text, "u32", a=("u32", [0, 1]), b=("u32", [1, 1])).tolist() == [4, 5]
     text = "add.cc.u32 %r10, %a, %b; addc.cc.u32 %r11, %a, %b; addc.u32 %d, 0, 0"
     assert evaluate(text, "u32", a=("u32", [2**32 - 1]), b=("u32", [2**32 - 1])).tolist() == [1]
+    # The carry that comes in makes the next one go out.
+    text = "add.cc.u32 %r10, %a, 1; addc.cc.u32 %r11, %a, 0; addc.u32 %d, 0, 0"
+    assert evaluate(text, "u32", a=("u32", [2**32 - 1, 2**32 - 2])).tolist() == [1, 0]
+    text = "sub.cc.u32 %r10, %a, 1; subc.cc.u32 %r11, %a, 0; subc.u32 %d, 5, 0"
+    assert evaluate(text, "u32", a=("u32", [0, 1])).tolist() == [4, 5]
 
 
 @pytest.mark.parametrize(

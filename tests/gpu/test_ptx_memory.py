@@ -125,6 +125,15 @@ def test_an_access_beside_an_array_is_a_fault(access, address, match):
         run(body, ints(32))
 
 
+def test_a_fault_names_the_thread_that_makes_it():
+    shift = "setp.eq.u32 %p1, %r0, 3; selp.u32 %r5, {}, 0, %p1; cvt.u64.u32 %rd5, %r5;"
+    access = "add.s64 %rd6, %rd0, %rd5; ld.global.u32 %r6, [%rd6];"
+    with pytest.raises(MachineFault, match="misaligned access of 4 bytes, thread 3 "):
+        run(shift.format(2) + access, ints(32))
+    with pytest.raises(MachineFault, match=r"72 bytes past the end of .*, thread 3 "):
+        run(shift.format(200) + access, ints(32))
+
+
 def test_the_right_access_is_no_fault():
     run(
         "add.s64 %rd6, %rd0, %rd20; ld.global.u32 %r5, [%rd6]; st.global.u32 [%rd6], %r5;", ints(32)

@@ -171,3 +171,57 @@ def test_strong_accesses_do_not_race_with_each_other():
     run(strong.format("acquire.gpu."), ints(1))
     with pytest.raises(MachineFault, match="race"):
         run(strong.format(""), ints(1))
+
+
+def test_two_threads_that_write_one_element_in_turn_race():
+    body = "setp.eq.u32 %p1, %r0, 0; @%p1 st.global.u32 [%rd0], 1; @!%p1 st.global.u32 [%rd0], 2;"
+    with pytest.raises(MachineFault, match=r"thread 0 .* wrote, unordered, thread 1 "):
+        run(body, ints(1), block=2)
+    run(body.replace("@!%p1", "bar.sync 0; @!%p1"), ints(1), block=2)
+
+
+def test_of_two_threads_that_read_in_one_instruction_neither_is_forgotten():
+    body = """
+        shr.u32 %r5, %r0, 1; mul.wide.u32 %rd5, %r5, 4; add.s64 %rd6, %rd0, %rd5;
+        ld.global.u32 %r6, [%rd6]; and.b32 %r7, %r0, 1; setp.eq.u32 %p1, %r7, {};
+        {} @%p1 st.global.u32 [%rd6], 1;
+    """
+    for writer in (0, 1):
+        with pytest.raises(MachineFault, match="writes what several lanes of warp 0 read"):
+            run(body.format(writer, ""), ints(16))
+        run(body.format(writer, "bar.warp.sync -1;"), ints(16))
+
+
+def test_readers_before_a_barrier_do_not_count_after_it():
+    # All read twice; behind the barrier thread 0 alone reads again, and writes.
+    body = """
+        ld.global.u32 %r5, [%rd0]; ld.global.u32 %r5, [%rd0]; {} setp.eq.u32 %p1, %r0, 0;
+        @%p1 ld.global.u32 %r5, [%rd0]; @%p1 st.global.u32 [%rd0], 1;
+    """
+    run(body.format("bar.sync 0;"), ints(1), block=64)
+    with pytest.raises(MachineFault, match="writes what several threads of block 0 read"):
+        run(body.format(""), ints(1), block=64)
+
+
+def test_order_passes_from_lane_to_lane():
+    # Lane 0 writes, meets lane 1, which meets lane 2, which reads.
+    body = """
+        setp.eq.u32 %p1, %r1, 0; @%p1 st.global.u32 [%rd0], 1;
+        setp.gt.u32 %p2, %r1, 1; @%p2 bra NEXT; bar.warp.sync {};
+        NEXT: sub.u32 %r5, %r1, 1; setp.gt.u32 %p2, %r5, 1; @%p2 bra LAST; bar.warp.sync 6;
+        LAST: setp.eq.u32 %p2, %r1, 2; @%p2 ld.global.u32 %r6, [%rd0];
+    """
+    run(body.format(3), ints(1))
+    alone = body.replace("setp.gt.u32 %p2, %r1, 1", "setp.ne.u32 %p2, %r1, 0").format(1)
+    with pytest.raises(MachineFault, match="reads what thread 0 "):
+        run(alone, ints(1))
+
+
+def test_meeting_half_of_the_readers_is_not_enough():
+    body = """
+        ld.global.u32 %r5, [%rd0]; setp.gt.u32 %p1, %r1, 15; @%p1 bra END; bar.warp.sync 0xFFFF;
+        setp.eq.u32 %p2, %r1, 0; @%p2 st.global.u32 [%rd0], 1; END:
+    """
+    with pytest.raises(MachineFault, match="writes what several lanes of warp 0 read"):
+        run(body, ints(1))
+    run(body, ints(1), block=16)
