@@ -160,3 +160,54 @@ def test_a_float_atomic_is_a_fault():
             np.ones(32, np.float32),
             np.zeros(1, np.float32),
         )
+
+
+CUDA_C = """
+struct Scale { float factor; int shift; double offset; };
+__constant__ float weights[4] = {1.0f, 2.0f, 3.0f, 4.0f};
+extern "C" __global__ void k(const float4* __restrict__ x, double* y, int n, Scale scale) {
+    __shared__ float tile[64];
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    float4 v = i < n ? x[i] : make_float4(0.f, 0.f, 0.f, 0.f);
+    tile[threadIdx.x] = fmaf(v.x, weights[i & 3], v.y) + v.z / (v.w * scale.factor);
+    __syncthreads();
+    if (i >= n) return;
+    switch (i % 3) {
+        case 0: y[i] = tile[threadIdx.x ^ 1] + scale.offset; break;
+        case 1: y[i] = (double)__brev(i + scale.shift); break;
+        default: y[i] = __double2int_rn(tile[threadIdx.x] * 100.f) * scale.offset;
+    }
+}
+"""
+
+
+def nvrtc_text(source: str) -> str:
+    nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="needs the gpu-check extra")
+    _, program = nvrtc.nvrtcCreateProgram(source.encode(), b"k.cu", 0, [], [])
+    options = [b"-arch=compute_90", b"-fmad=false"]
+    (status,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
+    assert status == nvrtc.nvrtcResult.NVRTC_SUCCESS
+    _, size = nvrtc.nvrtcGetPTXSize(program)
+    text = b" " * size
+    nvrtc.nvrtcGetPTX(program, text)
+    return text.rstrip(b"\0").decode()
+
+
+def test_cuda_c_with_structs_vectors_and_constants():
+    kernel = parse(nvrtc_text(CUDA_C)).kernel()
+    n, f = 200, np.float32
+    x = np.random.default_rng(6).uniform(1, 2, (n, 4)).astype(f)
+    memory = Memory()
+    source, target = memory.put(x, readonly=True), memory.put(np.zeros(n), init=False)
+    scale = np.array([(1.5, 3, 0.25)], "f4, i4, f8").tobytes()
+    launch(kernel, 4, 64, [source.pointer, target.pointer, n, scale], memory)
+    assert kernel.unreached() == []
+    weights = np.array([1, 2, 3, 4], f)[np.arange(n) % 4]
+    products = x[:, 0].astype(float) * weights + x[:, 1]  # Exact in float64 for such weights.
+    tile = products.astype(f) + x[:, 2] / (x[:, 3] * f(1.5))
+    i = np.arange(n)
+    mirrored = tile[i ^ 1].astype(float) + 0.25
+    reversed_ = np.array([int(f"{k + 3:032b}"[::-1], 2) for k in i], float)
+    rounded = np.rint((tile * f(100)).astype(float)) * 0.25
+    expected = np.choose(i % 3, [mirrored, reversed_, rounded])
+    assert memory.read(target).tolist() == expected.tolist()

@@ -146,6 +146,17 @@ def test_minimum_and_maximum_skip_nan_and_order_the_zeros():
     assert high == [one, one, 0x7FFFFFFF, 0, 0, three, five]
 
 
+def test_a_zero_that_wins_keeps_its_sign():
+    pairs = {"a": ("f32", [-0.0, 0.0, NAN, -0.0]), "b": ("f32", [NAN, 5.0, -0.0, 5.0])}
+    assert bits(evaluate("min.f32 %d, %a, %b", "f32", **pairs)) == [
+        0x80000000,
+        0,
+        *[0x80000000] * 2,
+    ]
+    pairs = {"a": ("f32", [-0.0, 0.0, NAN, -0.0]), "b": ("f32", [NAN, -5.0, 0.0, -5.0])}
+    assert bits(evaluate("max.f32 %d, %a, %b", "f32", **pairs)) == [0x80000000, 0, 0, 0x80000000]
+
+
 def test_minimum_with_nan_keeps_it():
     got = evaluate("min.NaN.f32 %d, %a, %b", "f32", **EXTREMES)
     assert np.isnan(got).tolist() == [True, True, True, False, False, False, False]
