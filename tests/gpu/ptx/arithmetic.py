@@ -192,7 +192,7 @@ def _min_or_max(for_floats: Function, for_integers: Function) -> Build:
         if not keep_nan:
             return apply(i, decoder, for_floats, (kind, kind), kind)
 
-        def compute(a, b):
+        def compute(a: Any, b: Any) -> Any:
             return floats.with_nan(for_floats(a, b), a, b)
 
         return apply(i, decoder, compute, (kind, kind), kind)
@@ -252,7 +252,7 @@ def _count_bits(function: Function) -> Build:
         compute = function
         if i.opcode == "bfind":
 
-            def compute(a):
+            def compute(a: Any) -> Any:
                 return function(a, as_shift=as_shift)
 
         return apply(i, decoder, compute, (kind,), "u32")
@@ -282,7 +282,7 @@ def _three_way_logic(i: Instruction, decoder: Decoder, modifiers: Modifiers) -> 
         raise UnsupportedPtx(f"{i.text!r}: expected a literal table")
     plain = Instruction(i.index, i.text, i.opcode, i.modifiers, i.operands[:-1])
 
-    def function(a, b, c):
+    def function(a: Any, b: Any, c: Any) -> Any:
         return integers.logic_of_three(a, b, c, table.value)
 
     return apply(plain, decoder, function, ("b32", "b32", "b32"), "b32")

@@ -77,7 +77,7 @@ def _set_value(i: Instruction, decoder: Decoder, modifiers: Modifiers) -> Handle
     word = TYPES[result]
     yes = word.type(1) if word.kind == "f" else word.type(-1 if word.kind == "i" else 0xFFFFFFFF)
 
-    def function(a, b):
+    def function(a: Any, b: Any) -> Any:
         return np.where(compare(a, b), yes, word.type(0))
 
     return apply(i, decoder, function, (kind, kind), result)
@@ -188,7 +188,7 @@ def _conversion(modifiers: Modifiers, source: Any, target: Any) -> Function:
     if source.kind in "iu":
         modifiers.take("rn")
 
-        def convert(a):
+        def convert(a: Any) -> Any:
             return a.astype(target)
     else:
         convert = _between_floats(modifiers, source, target)
@@ -226,7 +226,7 @@ def _is_in_space(i: Instruction, decoder: Decoder, modifiers: Modifiers) -> Hand
     start = {"global": GLOBAL_BASE, "const": CONST_BASE, **GENERIC_WINDOWS}[space]
     end = start + (GLOBAL_BASE - CONST_BASE if space in {"global", "const"} else WINDOW_BYTES)
 
-    def inside(a):
+    def inside(a: Any) -> Any:
         return (a >= np.uint64(start)) & (a < np.uint64(end))
 
     return apply(i, decoder, inside, ("u64",), "pred")
