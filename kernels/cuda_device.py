@@ -4,6 +4,7 @@ The host never waits inside the driver: where it needs an answer it asks an even
 makes no synchronising call. Uses cuda.core; the copies of parts are cuda.bindings'.
 """
 
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -63,7 +64,7 @@ class CudaDevice:
     name = "cuda"
 
     def __init__(self, reason: str) -> None:
-        """Open device 0; the thread that opens it is the one that uses it.
+        """Open device 0.
 
         Raises:
             DeviceError: there is no driver or no device, or it is too old.
@@ -74,7 +75,8 @@ class CudaDevice:
         self._driver, self.reason = driver, reason
         with _telling("device was 'cuda'"):
             self._device = Device(0)
-            self._device.set_current()
+            self._thread = 0
+            self._enter()
             major, minor = self._device.compute_capability
             self._stream = self._device.create_stream()
         self.capability = (int(major), int(minor))
@@ -88,8 +90,15 @@ class CudaDevice:
         self._in = [_Block(pinned.allocate(BLOCK_BYTES), self._device) for _ in range(2)]
         self._out = _Block(pinned.allocate(BLOCK_BYTES), self._device)
 
+    def _enter(self) -> None:
+        """Make the device that of the calling thread, where it is not: ticks run in a worker."""
+        if self._thread != threading.get_ident():
+            self._device.set_current()
+            self._thread = threading.get_ident()
+
     def allocate(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
         """Allocate an array; its contents are undefined."""
+        self._enter()
         dtype = np.dtype(dtype)
         nbytes = max(ALIGN, int(np.prod(shape)) * dtype.itemsize)
         with _telling(f"device memory: {nbytes} bytes"):
@@ -101,6 +110,7 @@ class CudaDevice:
 
         The host arrays are read before this returns, and may then change.
         """
+        self._enter()
         for parts in _blockfuls(pairs):
             block = self._in[0]
             self._in.reverse()
@@ -116,6 +126,7 @@ class CudaDevice:
 
     def fetch(self, pairs: Pairs) -> None:
         """Copy the fronts of device arrays into host arrays, and wait until they are there."""
+        self._enter()
         for parts in _blockfuls(pairs):
             for pointer, host, at in parts:
                 self._call(
@@ -130,6 +141,7 @@ class CudaDevice:
 
     def graph(self, nodes: Sequence[Node]) -> Any:
         """Capture launches as one graph; compiles what is not in the cache."""
+        self._enter()
         from cuda.core import LaunchConfig, ObjectCode, launch  # noqa: PLC0415
 
         names = {node.kernel for node in nodes if isinstance(node, Launch)}
@@ -152,6 +164,7 @@ class CudaDevice:
 
     def launch(self, graph: Any) -> None:
         """Queue a graph."""
+        self._enter()
         with _telling("graph"):
             graph.launch(self._stream)
 

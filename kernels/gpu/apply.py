@@ -42,26 +42,10 @@ def apply(tick: I64x1, batch: Batch, columns: Columns, books: Books, counters: I
     """
     warp = cuda.grid(1) // 32
     for s in range(warp, tick[words.SEGMENTS], cuda.gridsize(1) // 32):
-        i = batch.listing[s]
-        slot = columns.i32[c.SLOT, i]
-        start, stop = batch.start[s], batch.start[s + 1]
-        if slot == c.NO_SLOT:
-            if cuda.laneid == 0:
-                apply_without_book(i, start, stop, batch, columns, books, counters[warp])
-        else:
-            apply_with_book(i, slot, start, stop, batch, columns, books, counters[warp])
-
-
-def apply_without_book(
-    i: int, start: int, stop: int, batch: Batch, columns: Columns, books: Books, count: I64x1
-) -> None:
-    """Walk the rows of a listing that has its top alone; one lane."""
-    k = start
-    while k < stop:
-        end = last_row(k, stop, batch)
-        count[c.ROWS_APPLIED] += end + 1 - k
-        plain_update(i, k, end, batch, columns, books, count)
-        k = end + 1
+        apply_listing(
+            batch.listing[s], batch.start[s], batch.start[s + 1], batch, columns, books,
+            counters[warp],
+        )  # fmt: skip
 
 
 def plain_update(
@@ -93,17 +77,20 @@ def plain_update(
         )  # fmt: skip
 
 
-def apply_with_book(
-    i: int, slot: int, start: int, stop: int, batch: Batch, columns: Columns, books: Books,
-    count: I64x1,
-) -> None:  # fmt: skip
-    """Walk the rows of a listing that has depth; the whole warp."""
+def apply_listing(
+    i: int, start: int, stop: int, batch: Batch, columns: Columns, books: Books, count: I64x1
+) -> None:
+    """Walk one listing's rows update by update; the whole warp."""
     lane = np.int32(cuda.laneid)
+    slot = columns.i32[c.SLOT, i]
     has_book = columns.u8[c.HAS_BOOK, i] != 0
     has_state = columns.u8[c.HAS_STATE, i] != 0
-    bid, bid_size = books.price[slot, 0, lane], books.size[slot, 0, lane]
-    ask, ask_size = books.price[slot, 1, lane], books.size[slot, 1, lane]
-    bids, asks = books.levels[slot, 0], books.levels[slot, 1]
+    bid, bid_size, bids = NO_PRICE, ZERO, np.int32(0)
+    ask, ask_size, asks = NO_PRICE, ZERO, np.int32(0)
+    if slot != c.NO_SLOT:
+        bid, bid_size = books.price[slot, 0, lane], books.size[slot, 0, lane]
+        ask, ask_size = books.price[slot, 1, lane], books.size[slot, 1, lane]
+        bids, asks = books.levels[slot, 0], books.levels[slot, 1]
     cuda.syncwarp()
     k = start
     while k < stop:
@@ -124,8 +111,9 @@ def apply_with_book(
             )  # fmt: skip
         has_state = has_state or is_quote(kind) or begins_book(kind)
         k = end + 1
-    books.price[slot, 0, lane], books.size[slot, 0, lane] = bid, bid_size
-    books.price[slot, 1, lane], books.size[slot, 1, lane] = ask, ask_size
+    if slot != c.NO_SLOT:
+        books.price[slot, 0, lane], books.size[slot, 0, lane] = bid, bid_size
+        books.price[slot, 1, lane], books.size[slot, 1, lane] = ask, ask_size
 
 
 def book_update(

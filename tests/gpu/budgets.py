@@ -27,7 +27,21 @@ class Budget:
     double: int = 0  # Above 0 only for kernels whose laws are declared float64.
 
 
-BUDGETS: Final[dict[str, Budget]] = {}
+BUDGETS: Final[dict[str, Budget]] = {
+    "apply": Budget(200, 330, 200, 3600),
+    "apply_tickers": Budget(56, 45, 20, 1200),
+    "expire": Budget(40, 16, 10, 500),
+    "metrics": Budget(120, 190, 53, 4200),
+    "observe": Budget(112, 150, 170, 5000),
+    "group_sums": Budget(40, 13, 0, 430, atomics=12),
+    "group_scores": Budget(40, 11, 4, 550, atomics=2),
+    "block_top_k": Budget(72, 5, 1, 1150, shared_bytes=8196, atomics=1),
+    "top_k": Budget(72, 3, 1, 1150, shared_bytes=8196, atomics=1),
+    "count_marks": Budget(48, 28, 0, 2700, shared_bytes=41040, atomics=42),
+    "cumulate": Budget(48, 95, 50, 2700, shared_bytes=2048),
+    "activity": Budget(40, 20, 1, 580),
+    "segment_median_mad": Budget(64, 30, 2, 2100, shared_bytes=1056, atomics=28),
+}
 
 
 def excess(figures: Figures, budget: Budget) -> dict[str, tuple[int, int]]:

@@ -1,5 +1,6 @@
 """What a tick asks of the driver: the product's own host code on the stand-in driver."""
 
+import numpy as np
 import pytest
 
 from tests.gpu.standin import counted, launches, recorded, run
@@ -48,6 +49,44 @@ def a_tick_between_scans():
     return recorded(two_ticks)
 
 
+def a_scan_in_another_thread():
+    import threading
+
+    scanner, _, now_ns = scanner_on_the_stand_in()
+    done = []
+    thread = threading.Thread(target=lambda: done.append(scanner.scan(now_ns).now_ns))
+    thread.start()
+    thread.join()
+    return done == [now_ns]
+
+
+def flattened_arguments():
+    """Of ours and of numba's own launcher, for a named tuple of arrays."""
+    from numba import cuda
+
+    from kernels.arrays import Marks
+    from kernels.cuda_device import DeviceArray, flattened
+
+    arrays = Marks(
+        cuda.to_device(np.zeros(5, np.int8)), cuda.to_device(np.zeros((5, 12), np.int16)),
+        cuda.to_device(np.zeros((5, 2), np.int16)), cuda.to_device(np.zeros((5, 12), np.int32)),
+    )  # fmt: skip
+    kernel = cuda.jit(lambda marks: None)
+    kernel[1, 1](arrays)
+    (compiled,) = kernel.overloads.values()
+    theirs = []
+    for kind, value in zip(compiled.argument_types, [arrays], strict=True):
+        compiled._prepare_args(kind, value, cuda.default_stream(), [], theirs)
+    ours = [
+        Marks(*(DeviceArray(a.device_ctypes_pointer.value, a.shape, a.dtype, a) for a in arrays))
+    ]
+    return [int(word) for word in flattened(ours)], [_number(word) for word in theirs]
+
+
+def _number(word):
+    return int(getattr(word, "value", word) or 0)
+
+
 def error_of_opening():
     from kernels.device import open_device
     from kernels.errors import DeviceError
@@ -94,6 +133,16 @@ def test_a_tick_between_scans_is_one_launch_of_two_kernels(driver):
     # The second tick waits for what follows: a scan would take it along.
     assert counted(lines)["cuGraphLaunch"] == 1
     assert [node.kernel for node in launches(lines)] == ["apply_tickers", "apply"]
+
+
+def test_a_scan_may_run_in_another_thread_than_the_one_that_opened(driver):
+    assert run(a_scan_in_another_thread, driver)
+
+
+def test_arguments_are_flattened_as_the_compiler_s_own_launcher_does(driver):
+    ours, theirs = run(flattened_arguments, driver)
+    assert len(ours) == 7 + 3 * 9  # A vector and three tables.
+    assert ours == theirs
 
 
 @pytest.mark.parametrize("call", ["cuInit", "cuStreamCreateWithPriority"])
