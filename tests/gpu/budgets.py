@@ -28,7 +28,7 @@ class Budget:
 
 
 BUDGETS: Final[dict[str, Budget]] = {
-    "apply": Budget(200, 330, 200, 3600),
+    "apply": Budget(208, 330, 200, 3600),
     "apply_tickers": Budget(56, 45, 20, 1200),
     "expire": Budget(40, 16, 10, 500),
     "metrics": Budget(120, 190, 53, 4200),
