@@ -150,6 +150,20 @@ class Ranking(NamedTuple):
     best: U64x2  # [list, K_MAX]
 
 
+class Blocks(NamedTuple):
+    """What each thread of the observe shape keeps for itself, first axis the thread."""
+
+    rows: NDArray[np.uint32]  # [thread, row of the block] listing
+    f32: NDArray[np.float32]  # [thread, place] kernels.blocks.layout
+    i32: NDArray[np.int32]
+    i64: NDArray[np.int64]
+    count_1: NDArray[np.int32]  # [thread, stratum, driver, bin] of the rows of one scan
+    count_2: NDArray[np.int32]  # [thread, stratum, list, bin]
+    fold_sum: NDArray[np.int64]  # [thread, stratum, driver]
+    fold_count: NDArray[np.int64]  # [thread, stratum, driver]
+    scored: NDArray[np.int64]  # [thread, stratum] rows
+
+
 def padded(count: int) -> int:
     """Smallest multiple of the padding that holds `count`."""
     return -(-count // c.PAD) * c.PAD

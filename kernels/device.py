@@ -91,7 +91,7 @@ def _shapes() -> dict[str, Callable[..., Any]]:
         "metrics": features.metrics,
         "group_sums": group.group_sums,
         "group_scores": group.group_scores,
-        "count_marks": histogram.count_marks,
+        "count_blocks": histogram.count_blocks,
         "cumulate": histogram.cumulate,
         "fold_scales": histogram.fold_scales,
         "observe": score.observe,

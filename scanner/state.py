@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from feeds.contract import ListingKind
 from kernels import columns as c
-from kernels.arrays import Books, Columns, Common, Marks, PerThread, Scores, padded
+from kernels.arrays import Blocks, Books, Columns, Common, Marks, PerThread, Scores, padded
+from kernels.blocks import layout
 from kernels.errors import CapacityError
 from scanner.universe import RowState, Universe
 
@@ -92,6 +93,22 @@ def empty_per_thread(threads: int) -> PerThread:
         np.zeros((threads, len(c.COUNTER_NAMES)), np.int64),
         np.full(shape, c.NO_PRICE, np.int32),
         np.zeros(shape, np.float32),
+    )
+
+
+def empty_blocks(threads: int) -> Blocks:
+    """Working memory of the observe shape, and counts of nothing."""
+    grid = (threads, c.STRATUM_COUNT, c.DRIVER_COUNT)
+    return Blocks(
+        rows=np.zeros((threads, layout.BLOCK), np.uint32),
+        f32=np.zeros((threads, layout.F32_SIZE), np.float32),
+        i32=np.zeros((threads, layout.I32_SIZE), np.int32),
+        i64=np.zeros((threads, layout.I64_SIZE), np.int64),
+        count_1=np.zeros((*grid, Z_BINS), np.int32),
+        count_2=np.zeros((threads, c.STRATUM_COUNT, c.LIST_COUNT, STAGE_2_BINS), np.int32),
+        fold_sum=np.zeros(grid, np.int64),
+        fold_count=np.zeros(grid, np.int64),
+        scored=np.zeros((threads, c.STRATUM_COUNT), np.int64),
     )
 
 
@@ -242,6 +259,7 @@ class State:
         bar_had_state: which rows had a state when the bar began.
         tick_f64: exact tick of every row, for turning prices into ticks.
         per_thread: counters and working memory of the apply shape.
+        blocks: counts and working memory of the observe shape.
         memory: baselines that new listings start from, None after a cold start.
         last_scan_ns: grid time of the last scan, 0 before the first.
         scan_count: scans so far.
@@ -264,6 +282,7 @@ class State:
         self.bar_had_state = np.zeros(size, np.bool_)
         self.tick_f64 = np.full(size, np.nan)
         self.per_thread = empty_per_thread(max(threads, 1))
+        self.blocks = empty_blocks(max(threads, 1))
         self.seen = np.zeros(size, np.int64)
         self.memory: Memory | None = None
         self.last_scan_ns = 0

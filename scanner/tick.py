@@ -54,14 +54,14 @@ def scan(
     fresh = np.flatnonzero(state.columns.u8[c.FRESH, :row_count]).astype(np.uint32)
     reference_count = state.common.above_2[:, 0, 0].copy()
     device.observe(
-        fresh, now_ns, state.columns, state.books, state.scores, state.common, state.marks
+        fresh, now_ns, state.columns, state.books, state.scores, state.common, state.blocks
     )
     groups = _score_groups(now_ns, row_count, state, device, members_min, window_ns)
     top = {
         name: _top(li, row_count, now_ns - hold_ns, top_k, state, device)
         for li, name in enumerate(LISTS)
     }
-    _learn(len(fresh), now_ns, state, device)
+    _learn(now_ns, state, device)
     state.last_scan_ns = now_ns
     state.scan_count += 1
     metrics = MetricColumns(lambda: export_metrics(now_ns, row_count, state, device))
@@ -95,15 +95,15 @@ def ids_of(keys: NDArray[np.uint64]) -> NDArray[np.uint32]:
     return (id_mask - (keys & id_mask)).astype(np.uint32)
 
 
-def _learn(fresh_count: int, now_ns: int, state: State, device: CpuDevice) -> None:
+def _learn(now_ns: int, state: State, device: CpuDevice) -> None:
     """Count the scan's rows, for the scans to come."""
     ref = state.reference
-    device.count_marks(
-        fresh_count, state.marks, ref.hours_1[ref.slot], ref.hours_2[ref.slot],
-        ref.total_1, ref.total_2, state.common,
+    device.count_blocks(
+        state.blocks, ref.hours_1[ref.slot], ref.hours_2[ref.slot], ref.total_1, ref.total_2,
+        state.common,
     )  # fmt: skip
     device.fold_scales(now_ns, state.common)
-    cumulate(state, device)
+    device.cumulate(ref.total_group[:, None, :], state.groups.above)
 
 
 def cumulate(state: State, device: CpuDevice) -> None:

@@ -171,7 +171,7 @@ def test_every_metric_reads_columns_that_exist():
 def test_every_law_is_used():
     used = {
         node.id
-        for path in [*files("kernels/cpu", "kernels/rows"), *LAW_FILES]
+        for path in [*files("kernels/blocks", "kernels/cpu", "kernels/rows"), *LAW_FILES]
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }
@@ -331,10 +331,12 @@ def test_no_task_is_left_for_later(path):
     assert mark.findall(path.read_text()) == []
 
 
-@pytest.mark.parametrize("path", files("kernels/cpu", "kernels/rows", "kernels/laws"), ids=name_of)
+@pytest.mark.parametrize(
+    "path", files("kernels/blocks", "kernels/cpu", "kernels/rows", "kernels/laws"), ids=name_of
+)
 def test_kernel_makes_and_returns_no_array(path):
     # They are compiled without reference counts (docs/decisions/0008-no-reference-counts.md).
-    kinds = re.compile(r"NDArray|Columns|Books|Batch|Tickers|Scores|Common|Marks|PerThread")
+    kinds = re.compile(r"NDArray|Columns|Books|Batch|Tickers|Scores|Common|Marks|PerThread|Blocks")
     makers = re.compile(
         r"empty|zeros|ones|full|arange|array|copy|astype|concatenate|where|sort|unique|cumsum"
     )

@@ -4,45 +4,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import columns as c
-from kernels.arrays import Common, Marks
+from kernels.arrays import Blocks, Common
 from kernels.rows.histogram import fold_scale
 
 
-def count_marks(
-    row_count: int, marks: Marks, hour_1: NDArray[np.int64], hour_2: NDArray[np.int64],
+def count_blocks(
+    blocks: Blocks, hour_1: NDArray[np.int64], hour_2: NDArray[np.int64],
     total_1: NDArray[np.int64], total_2: NDArray[np.int64], common: Common,
 ) -> None:  # fmt: skip
-    """Add the rows of one scan to the current hour, the totals and the common scales' sums.
+    """Move a scan's counts to the current hour, the totals, their suffix sums and common scales.
 
     hour_1, total_1: int64[stratum, driver, bin]; hour_2, total_2: int64[stratum, list, bin].
     """
-    for r in range(row_count):
-        s = marks.stratum[r]
-        if s < 0:
-            continue
-        for k in range(c.DRIVER_COUNT):
-            b = marks.bin_1[r, k]
-            if b >= 0:
-                hour_1[s, k, b] += 1
-                total_1[s, k, b] += 1
-                common.fold_sum[s, k] += marks.fold[r, k]
-                common.fold_count[s, k] += 1
-        for li in range(c.LIST_COUNT):
-            b = marks.bin_2[r, li]
-            hour_2[s, li, b] += 1
-            total_2[s, li, b] += 1
+    for thread in range(blocks.scored.shape[0]):
+        for s in range(c.STRATUM_COUNT):
+            if blocks.scored[thread, s] == 0:
+                continue
+            blocks.scored[thread, s] = 0
+            for k in range(c.DRIVER_COUNT):
+                common.fold_sum[s, k] += blocks.fold_sum[thread, s, k]
+                common.fold_count[s, k] += blocks.fold_count[thread, s, k]
+                blocks.fold_sum[thread, s, k] = 0
+                blocks.fold_count[thread, s, k] = 0
+                move_counts(blocks.count_1[thread, s, k], hour_1[s, k], total_1[s, k])
+                sum_above(total_1[s, k], common.above_1[s, k])
+            for li in range(c.LIST_COUNT):
+                move_counts(blocks.count_2[thread, s, li], hour_2[s, li], total_2[s, li])
+                sum_above(total_2[s, li], common.above_2[s, li])
+
+
+def move_counts(
+    counts: NDArray[np.int32], hour: NDArray[np.int64], total: NDArray[np.int64]
+) -> None:
+    """Add counts to two tables, and set them to 0."""
+    for b in range(counts.size):
+        hour[b] += counts[b]
+        total[b] += counts[b]
+    for b in range(counts.size):
+        counts[b] = 0
+
+
+def sum_above(total: NDArray[np.int64], above: NDArray[np.int64]) -> None:
+    """Suffix sums: above[j] = sum of total[j:], integers, exact in any order."""
+    running = np.int64(0)
+    for j in range(total.size - 1, -1, -1):
+        running += total[j]
+        above[j] = running
 
 
 def cumulate(total: NDArray[np.int64], above: NDArray[np.int64]) -> None:
-    """Suffix sums: above[a, b, j] = sum of total[a, b, j:], integers, exact in any order."""
-    rows = total.shape[0] * total.shape[1]
-    # Serial: 82,000 adds cost less than waking a second thread.
-    for row in range(rows):
-        a, b = row // total.shape[1], row % total.shape[1]
-        running = np.int64(0)
-        for j in range(total.shape[2] - 1, -1, -1):
-            running += total[a, b, j]
-            above[a, b, j] = running
+    """Suffix sums along the last axis of int64[a, b, bin]."""
+    for a in range(total.shape[0]):
+        for b in range(total.shape[1]):
+            sum_above(total[a, b], above[a, b])
 
 
 def fold_scales(now_ns: int, common: Common) -> None:

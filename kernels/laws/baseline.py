@@ -33,17 +33,27 @@ def standardise(residual: float, variance: float) -> float:
     return -Z_MAX if residual < ZERO else ZERO
 
 
-def learning_rate(dt_s: float, count: float) -> float:
-    """Weight of the newest observation, `count` including it.
+def rate_by_time(dt_s: float) -> float:
+    """Weight of an observation after a silence of dt_s seconds, half-life one hour.
 
-    >>> float(learning_rate(f32(1), f32(4)))
+    >>> float(rate_by_time(f32(3600)))
+    0.5
+
+    Source: methods of the project, section 00.3 B.
+    """
+    return ONE - decay(dt_s, H0_RATE)
+
+
+def learning_rate(by_time: float, count: float) -> float:
+    """Weight of the newest observation from its rate by time and the count including it.
+
+    >>> float(learning_rate(f32(0.001), f32(4)))
     0.25
-    >>> round(float(learning_rate(f32(36000), f32(51))), 6)
+    >>> round(float(learning_rate(f32(0.5), f32(51))), 6)
     0.02
 
     Source: methods of the project, section 00.3 B.
     """
-    by_time = ONE - decay(dt_s, H0_RATE)
     by_count = ONE / count
     a = by_time if by_time > by_count else by_count
     if count > FULL_COUNT and a > RATE_CAP:

@@ -134,7 +134,9 @@ def cot_pi(p: float) -> float:
     Source: Liu and Xie 2020, equation 2 (tan(pi (1/2 - p))).
     """
     q = ONE - p if p > HALF else p
-    c = ONE / tan_small(PI * q) if q <= QUARTER else tan_small(PI * (HALF - q))
+    steep = q <= QUARTER
+    tangent = tan_small(PI * (q if steep else HALF - q))
+    c = ONE / tangent if steep else tangent
     return -c if p > HALF else c
 
 

@@ -87,8 +87,12 @@ def units_of(i: int, columns: Columns) -> float:
         return units
     if columns.validity[i] & c.NOT_TWO_SIDED:
         return NAN
-    mid2 = mid2_of(i, columns)
-    return units / (np.float32(mid2) * (HALF * columns.f32[c.TICK, i])) if mid2 > 0 else NAN
+    return coins_per_usd(units, mid2_of(i, columns), columns.f32[c.TICK, i])
+
+
+def coins_per_usd(usd: float, mid2: int, tick: float) -> float:
+    """Coins of an amount in USD at a mid of mid2 half ticks; NaN for a mid that is not > 0."""
+    return usd / (np.float32(mid2) * (HALF * tick)) if mid2 > 0 else NAN
 
 
 def usd_factor(i: int, columns: Columns) -> float:
@@ -279,23 +283,40 @@ def anchored_of(i: int, now_ns: int, mean_spread: float, columns: Columns) -> fl
     f32, i64 = columns.f32, columns.i64
     if i64[c.OBSERVED_NS, i] == c.NEVER:
         return NAN
-    scale = f32[c.TICK, i] / f32[c.PRICE_PER, i]
-    mid2_before = np.int64(columns.i32[c.MID2_OBSERVED, i])
-    mid_move = np.float32(mid2_of(i, columns) - mid2_before) * (HALF * scale)
+    return anchored_since(
+        mid2_of(i, columns), np.int64(columns.i32[c.MID2_OBSERVED, i]), f32[c.TICK, i],
+        f32[c.PRICE_PER, i], mean_spread, f32[c.DELTA, i], i64[c.FORWARD_E6, i],
+        i64[c.FORWARD_BEFORE_E6, i], columns.u8[c.IS_OPTION, i] != 0,
+        columns.u8[c.IS_INVERSE, i] != 0, settling(i, now_ns, columns),
+    )  # fmt: skip
+
+
+def anchored_since(
+    mid2: int, mid2_before: int, tick: float, price_per: float, mean_spread: float, delta: float,
+    forward_e6: int, before_e6: int, option: bool, inverse: bool, settles: bool,
+) -> float:  # fmt: skip
+    """Anchored move of the mid from one observation to the next, in mean spreads.
+
+    mid2, mid2_before: half ticks. mean_spread: ticks. What is no option has no delta.
+    """
+    scale = tick / price_per
+    mid_move = np.float32(mid2 - mid2_before) * (HALF * scale)
     spread = mean_spread * scale
-    if columns.u8[c.IS_OPTION, i] == 0:
+    if not option:
         return anchored_move(mid_move, ZERO, ZERO, ZERO, ZERO, spread, False)
-    forward_e6, before_e6 = i64[c.FORWARD_E6, i], i64[c.FORWARD_BEFORE_E6, i]
-    if forward_e6 == c.NO_FORWARD or before_e6 == c.NO_FORWARD or settling(i, now_ns, columns):
+    if forward_e6 == c.NO_FORWARD or before_e6 == c.NO_FORWARD or settles:
         return NAN
     return anchored_move(
-        mid_move, np.float32(mid2_before) * (HALF * scale), f32[c.DELTA, i],
-        np.float32(forward_e6 - before_e6) * E6, np.float32(forward_e6) * E6, spread,
-        columns.u8[c.IS_INVERSE, i] != 0,
+        mid_move, np.float32(mid2_before) * (HALF * scale), delta,
+        np.float32(forward_e6 - before_e6) * E6, np.float32(forward_e6) * E6, spread, inverse,
     )  # fmt: skip
 
 
 def settling(i: int, now_ns: int, columns: Columns) -> bool:
     """Whether an option is inside its settlement averaging, where plain greeks mislead."""
-    expiry_ns = columns.i64[c.EXPIRY_NS, i]
-    return bool(expiry_ns != 0 and expiry_ns - now_ns <= columns.i64[c.SETTLE_WINDOW_NS, i])
+    return settles_within(columns.i64[c.EXPIRY_NS, i], now_ns, columns.i64[c.SETTLE_WINDOW_NS, i])
+
+
+def settles_within(expiry_ns: int, now_ns: int, window_ns: int) -> bool:
+    """Whether less than the averaging window is left before the expiry."""
+    return bool(expiry_ns != 0 and expiry_ns - now_ns <= window_ns)

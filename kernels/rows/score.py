@@ -12,6 +12,7 @@ from kernels.laws.baseline import (
     Z_MAX,
     huber_clip,
     learning_rate,
+    rate_by_time,
     standardise,
     variance_after,
 )
@@ -54,10 +55,18 @@ def visit_row(
     """Score a fresh row if it is regular, else clear what it showed."""
     marks.stratum[r] = -1
     columns.u8[c.FRESH, i] = 0
-    if columns.validity[i] & c.NOT_REGULAR or past_expiry(i, now_ns, columns):
+    if not is_scorable(i, now_ns, columns):
         clear_outputs(i, columns, scores)
+    elif columns.i64[c.OBSERVED_NS, i] == c.NEVER:
+        observe_first(i, now_ns, columns, books, scores, common)
     else:
         observe_row(r, i, now_ns, columns, books, scores, common, marks)
+
+
+def is_scorable(i: int, now_ns: int, columns: Columns) -> bool:
+    """Whether a row is regular and its expiry has not come."""
+    regular = columns.validity[i] & c.NOT_REGULAR == 0
+    return bool(regular and not past_expiry(i, now_ns, columns))
 
 
 def clear_outputs(i: int, columns: Columns, scores: Scores) -> None:
@@ -86,16 +95,10 @@ def observe_row(
     r: int, i: int, now_ns: int, columns: Columns, books: Books, scores: Scores, common: Common,
     marks: Marks,
 ) -> None:  # fmt: skip
-    """One regular fresh row: features, baselines, p, score."""
+    """One regular fresh row observed before: features, baselines, p, score."""
     before_ns = columns.i64[c.OBSERVED_NS, i]
     features_of_row(i, now_ns, columns, books, scores.value)
-    columns.i64[c.OBSERVED_NS, i] = now_ns
-    columns.i64[c.FORWARD_BEFORE_E6, i] = columns.i64[c.FORWARD_E6, i]
-    columns.i32[c.MID2_OBSERVED, i] = np.int32(mid2_of(i, columns))
-    columns.i32[c.OWN_COUNT, i] += 1
-    if before_ns == c.NEVER:
-        first_observation(i, scores, common)
-        return
+    stamp(i, now_ns, columns)
     dt = seconds(now_ns, before_ns)
     stratum = stratum_of(dt)
     columns.u8[c.STRATUM, i] = stratum
@@ -123,8 +126,20 @@ def stratum_of(dt: float) -> int:
     return s
 
 
-def first_observation(i: int, scores: Scores, common: Common) -> None:
+def stamp(i: int, now_ns: int, columns: Columns) -> None:
+    """Hold what the next observation is compared with."""
+    columns.i64[c.OBSERVED_NS, i] = now_ns
+    columns.i64[c.FORWARD_BEFORE_E6, i] = columns.i64[c.FORWARD_E6, i]
+    columns.i32[c.MID2_OBSERVED, i] = np.int32(mid2_of(i, columns))
+    columns.i32[c.OWN_COUNT, i] += 1
+
+
+def observe_first(
+    i: int, now_ns: int, columns: Columns, books: Books, scores: Scores, common: Common
+) -> None:
     """Start empty baselines at the first value; without a gap nothing can be scored."""
+    features_of_row(i, now_ns, columns, books, scores.value)
+    stamp(i, now_ns, columns)
     for f in range(c.FEATURE_COUNT):
         x = scores.value[f, i]
         if scores.baseline[c.COUNT, f, i] == ZERO and x == x and not has_prior(common, f):  # noqa: PLR0124
@@ -185,7 +200,7 @@ def update_baseline(i: int, f: int, x: float, dt: float, b: NDArray[np.float32])
     variance = b[c.VARIANCE, f, i]
     z = standardise(residual, variance)
     count = b[c.COUNT, f, i] + ONE
-    a = learning_rate(dt, count)
+    a = learning_rate(rate_by_time(dt), count)
     clipped = huber_clip(residual, variance)
     b[c.COUNT, f, i] = count
     b[c.MEAN, f, i] += a * clipped
@@ -208,7 +223,7 @@ def update_smoothed_scale(i: int, f: int, dt: float, b: NDArray[np.float32]) -> 
     """Learn the scale of the smoothed z, mean zero."""
     variance = b[c.SMOOTHED_VARIANCE, f, i]
     count = b[c.SMOOTHED_COUNT, f, i] + ONE
-    a = learning_rate(dt, count)
+    a = learning_rate(rate_by_time(dt), count)
     clipped = huber_clip(b[c.SMOOTHED, f, i], variance)
     b[c.SMOOTHED_COUNT, f, i] = count
     b[c.SMOOTHED_VARIANCE, f, i] = variance_after(variance, clipped, a)
@@ -276,15 +291,27 @@ def rank_keys(
     """Unique 64-bit keys: score, then size in USD, then the lower listing id."""
     usd = magnitude_usd(i, now_ns, columns)
     columns.f32[c.USD, i] = usd
-    usd_part = np.uint64(min(np.int64(USD_STEPS * log2(ONE + usd)), USD_LAST))
+    usd_part = usd_steps(usd)
     for li in range(c.LIST_COUNT):
         scores.score[li, i] = minus_log10(scores.p[li, i])
         thousandths = np.int64(THOUSAND * scores.score[li, i])
         thousandths += beyond_reference(common.above_2[stratum, li], np.int64(marks.bin_2[r, li]))
-        score_part = np.uint64(min(thousandths, SCORE_LAST))
-        scores.key[li, i] = (
-            (score_part << np.uint64(42)) | (usd_part << np.uint64(21)) | np.uint64(ID_LAST - i)
-        )
+        scores.key[li, i] = key_of(thousandths, usd_part, i)
+
+
+def usd_steps(usd: float) -> int:
+    """Size of a key: 65536 steps to a doubling of 1 + usd."""
+    return min(np.int64(USD_STEPS * log2(ONE + usd)), USD_LAST)
+
+
+def key_of(thousandths: int, usd_part: int, i: int) -> int:
+    """Rank key of thousandths of a score; the larger, the higher the rank."""
+    score_part = np.uint64(min(thousandths, SCORE_LAST))
+    return (
+        (score_part << np.uint64(42))
+        | (np.uint64(usd_part) << np.uint64(21))
+        | np.uint64(ID_LAST - i)
+    )
 
 
 def beyond_reference(above: NDArray[np.int64], b: int) -> int:
@@ -303,10 +330,15 @@ def magnitude_usd(i: int, now_ns: int, columns: Columns) -> float:
     dt = seconds(now_ns, columns.i64[c.OFI_NS, i])
     flow = (f32[c.OFI_BUY + 2, i] - f32[c.OFI_SELL + 2, i]) * decay(dt, RATE_30)
     size = flow * units_of(i, columns)
-    usd = size * f32[c.VEGA, i]
+    mid = np.float32(mid2_of(i, columns)) * (HALF * f32[c.TICK, i])
+    return usd_of(size, f32[c.VEGA, i], mid, usd_factor(i, columns), f32[c.PRICE_PER, i])
+
+
+def usd_of(size: float, vega: float, mid: float, factor: float, price_per: float) -> float:
+    """Absolute USD vega of a size in underlying units, else its USD premium, else 0."""
+    usd = size * vega
     if usd != usd:  # noqa: PLR0124 - NaN
-        mid = np.float32(mid2_of(i, columns)) * (HALF * f32[c.TICK, i])
-        usd = size * mid * (usd_factor(i, columns) / f32[c.PRICE_PER, i])
+        usd = size * mid * (factor / price_per)
     if usd != usd:  # noqa: PLR0124 - NaN
         return ZERO
     return -usd if usd < ZERO else usd
