@@ -67,6 +67,8 @@ def _build(function: Callable[..., Any], *, parallel: bool) -> Callable[..., Any
         # Who calls holds every array, so nobody else counts references to them: the counts took
         # most of a scan, and threads fought over them (docs/decisions/0008-no-reference-counts.md).
         flags["_nrt"] = False
+    # A call in an inner loop would keep it from becoming packed instructions.
+    flags["forceinline"] = function.__module__.startswith("kernels.laws.")
     return numba.njit(**flags)(_rebound(function))  # type: ignore[no-any-return]
 
 

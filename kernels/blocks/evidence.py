@@ -36,25 +36,27 @@ def scale_drivers(
     n: int, first: int, common: Common, s: NDArray[np.float32], t: NDArray[np.int32]
 ) -> None:
     """Six drivers from `first` on: divide by the common scale, find bins, and read p."""
-    for k in range(first, first + c.FEATURE_COUNT):
+    drivers, bins = s[at.Z + first * at.BLOCK :], t[at.BIN + first * at.BLOCK :]
+    folds, ps = t[at.FOLD + first * at.BLOCK :], s[at.P + first * at.BLOCK :]
+    for f in range(c.FEATURE_COUNT):
+        scale, above = common.scale[:, first + f], common.above_1[:, first + f]
         for j in range(n):
-            s[at.SCALE + j] = common.scale[t[at.STRATUM + j], k]
+            s[at.SCALE + j] = scale[t[at.STRATUM + j]]
         for j in range(n):
-            raw = s[at.Z + k * at.BLOCK + j]
+            raw = drivers[f * at.BLOCK + j]
             number = raw == raw  # noqa: PLR0124 - NaN is not equal to itself
             size = -raw if raw < ZERO else raw
-            fold = np.int32(min(THREE, size) * FOLD_UNIT)
+            fold = np.int32((size if size < THREE else THREE) * FOLD_UNIT)
             z = raw / s[at.SCALE + j]
-            z = Z_MAX if z > Z_MAX else max(-Z_MAX, z)
+            z = Z_MAX if z > Z_MAX else (z if z > -Z_MAX else -Z_MAX)
             found = np.int32(z_bin(z))
-            s[at.Z + k * at.BLOCK + j] = z if number else NAN
-            t[at.FOLD + k * at.BLOCK + j] = fold if number else np.int32(0)
-            t[at.BIN + k * at.BLOCK + j] = found if number else np.int32(-1)
+            drivers[f * at.BLOCK + j] = z if number else NAN
+            folds[f * at.BLOCK + j] = fold if number else np.int32(0)
+            bins[f * at.BLOCK + j] = found if number else np.int32(-1)
         for j in range(n):
-            stratum, b = t[at.STRATUM + j], t[at.BIN + k * at.BLOCK + j]
-            above = common.above_1[stratum, k, max(b, 0)]
-            p = empirical_p(above, common.above_1[stratum, k, 0])
-            s[at.P + k * at.BLOCK + j] = p if b >= 0 else NAN
+            stratum, b = t[at.STRATUM + j], bins[f * at.BLOCK + j]
+            p = empirical_p(above[stratum, max(b, 0)], above[stratum, 0])
+            ps[f * at.BLOCK + j] = p if b >= 0 else NAN
 
 
 def press(n: int, s: NDArray[np.float32], t: NDArray[np.int32]) -> None:
