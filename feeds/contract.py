@@ -268,7 +268,7 @@ def check_listing(listing: Listing) -> None:
 
 def listing_fault(listing: Listing) -> ListingFault | None:
     """First field that breaks a rule, or None."""
-    return _text_fault(listing) or _number_fault(listing) or _identity_fault(listing)
+    return _text_fault(listing) or _number_fault(listing) or identity_fault(listing)
 
 
 def _text_fault(listing: Listing) -> ListingFault | None:
@@ -300,8 +300,8 @@ def _number_fault(listing: Listing) -> ListingFault | None:
     return None
 
 
-def _identity_fault(listing: Listing) -> ListingFault | None:
-    """Rules of the fields that depend on the kind."""
+def identity_fault(listing: Listing) -> ListingFault | None:
+    """First of the fields that depend on the kind that breaks a rule, or None."""
     if listing.kind == ListingKind.OPTION:
         return _option_fault(listing)
     for field in ("strike_e9", "right", "style"):

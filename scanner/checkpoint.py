@@ -270,7 +270,7 @@ def _memory(scanner: Scanner) -> Memory:
     count = universe.row_count
     live = universe.columns.state[:count] == RowState.LIVE
     seen_ns = state.columns.i64[c.OBSERVED_NS, :count].copy()
-    names = {int(row): _name(universe.listing(int(row))) for row in np.flatnonzero(live)}
+    names = {int(row): universe.name(int(row)) for row in np.flatnonzero(live)}
     old = state.memory
     for row, name in names.items():
         if seen_ns[row] == c.NEVER and old is not None and name in old.place:
@@ -321,10 +321,6 @@ def _priors(memory: Memory, before: NDArray[np.float32]) -> NDArray[np.float32]:
                 m = mean[f, which]
                 prior[:, s, f] = m.mean(), variance[f, which].mean() + m.var()
     return prior
-
-
-def _name(listing: Listing) -> str:
-    return f"{listing.venue}:{listing.symbol}"
 
 
 def _members(path: Path) -> dict[str, NDArray[Any]]:

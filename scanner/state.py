@@ -3,7 +3,7 @@
 Knows kernels.columns and the universe, not venues. Growth happens between ticks only.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from feeds.contract import ListingKind
 from kernels import columns as c
-from kernels.arrays import Blocks, Books, Columns, Common, Marks, PerThread, Scores, padded
+from kernels.arrays import Blocks, Books, Columns, Common, PerThread, Scores, padded
 from kernels.blocks import layout
 from kernels.errors import CapacityError
-from scanner.universe import RowState, Universe
+from scanner.universe import NO_CONTRACT, ListingColumns, RowState, Universe
 
 HOURS: Final = 25  # The current hour and the 24 before it.
 Z_BINS: Final = 1024
@@ -26,6 +26,7 @@ POOLED_MEAN_AT_START: Final = 0.42  # About E[min(-log10 U, 4)] = .434; measured
 GROUP_KINDS: Final = ("expiry", "underlying")
 TICK_TOLERANCE: Final = 0.01  # Of a tick: a price farther off its grid is no price of a listing.
 TICKS_MAX: Final = 2**31 - 2
+ROWS_AT_ONCE: Final = 65_536  # Of listings taken over: bounds what is copied meanwhile.
 
 
 def empty_columns(capacity: int) -> Columns:
@@ -76,10 +77,10 @@ def empty_common() -> Common:
 
 
 def empty_books(slots: int) -> Books:
-    """Depth slots with no levels."""
+    """Depth slots with no levels; what lies beyond a book's levels is never read."""
     shape = (slots, 2, c.LEVELS_KEPT)
     return Books(
-        np.full(shape, c.NO_PRICE, np.int32),
+        np.zeros(shape, np.int32),
         np.zeros(shape, np.float32),
         np.zeros((slots, 2), np.int32),
         np.zeros((slots, 2), np.uint8),
@@ -109,16 +110,6 @@ def empty_blocks(threads: int) -> Blocks:
         fold_sum=np.zeros(grid, np.int64),
         fold_count=np.zeros(grid, np.int64),
         scored=np.zeros((threads, c.STRATUM_COUNT), np.int64),
-    )
-
-
-def empty_marks(capacity: int) -> Marks:
-    """Work space of one scan."""
-    return Marks(
-        np.full(capacity, -1, np.int8),
-        np.full((capacity, c.DRIVER_COUNT), -1, np.int16),
-        np.full((capacity, c.LIST_COUNT), -1, np.int16),
-        np.full((capacity, c.DRIVER_COUNT), -1, np.int32),
     )
 
 
@@ -253,10 +244,10 @@ class State:
     """All that a tick reads and writes.
 
     Attributes:
-        columns, books, scores, common, marks: what the launch shapes take (kernels.arrays).
+        columns, books, scores, common: what the launch shapes take (kernels.arrays).
         reference, groups: histograms and group scores.
         bar: float64[listing, level] sums of event OFI since the bar began; no rows if not wanted.
-        bar_had_state: which rows had a state when the bar began.
+        bar_had_state: which rows had a state when the bar began; no rows if not wanted.
         tick_f64: exact tick of every row, for turning prices into ticks.
         per_thread: counters and working memory of the apply shape.
         blocks: counts and working memory of the observe shape.
@@ -273,17 +264,16 @@ class State:
         size = padded(capacity)
         self.columns = empty_columns(size)
         self.scores = empty_scores(size)
-        self.marks = empty_marks(size)
         self.common = empty_common()
         self.books = empty_books(max(slots, 1))
         self.reference = Reference()
         self.groups = Groups()
         self.bar = np.zeros((size if bars else 0, c.LEVELS_USED))
-        self.bar_had_state = np.zeros(size, np.bool_)
+        self.bar_had_state = np.zeros(len(self.bar), np.bool_)
         self.tick_f64 = np.full(size, np.nan)
         self.per_thread = empty_per_thread(max(threads, 1))
         self.blocks = empty_blocks(max(threads, 1))
-        self.seen = np.zeros(size, np.int64)
+        self.seen = np.zeros(size, np.int32)
         self.memory: Memory | None = None
         self.last_scan_ns = 0
         self.scan_count = 0
@@ -305,7 +295,8 @@ class State:
             return
         self.home()
         if universe.row_count > self.capacity:
-            self._grow(padded(max(universe.capacity, 2 * self.capacity)))
+            quarter_more = self.capacity + self.capacity // 4
+            self._grow(padded(max(universe.row_count, quarter_more)))
         self._take(universe.changed_since(self._version), universe)
         self._version = universe.version
 
@@ -313,10 +304,12 @@ class State:
         """Give listings their baselines of an earlier run: those known now, others as they come."""
         self.home()
         self.memory = memory
-        for row in range(min(universe.row_count, self.capacity)):
-            taken = self._generation[row] == universe.columns.generation[row]
-            if taken and universe.columns.state[row] == RowState.LIVE:
-                self._recall(row, memory, universe)
+        count = min(universe.row_count, self.capacity)
+        source = universe.columns
+        live = source.state[:count] == RowState.LIVE
+        taken = self._generation[:count] == source.generation[:count]
+        for row in np.flatnonzero(live & taken):
+            self._recall(int(row), memory, universe)
 
     def slot_for(self, row: int) -> None:
         """Give a listing a book; its quotes are superseded from here on.
@@ -345,12 +338,21 @@ class State:
 
     def _take(self, rows: NDArray[np.uint32], universe: Universe) -> None:
         """Take over what the universe says about some rows."""
-        source, col = universe.columns, self.columns
-        new = self._generation[rows] != source.generation[rows]
+        for first in range(0, len(rows), ROWS_AT_ONCE):
+            some = rows[first : first + ROWS_AT_ONCE]
+            self._take_rows(some, universe.columns.at(some), universe)
+        self._take_groups(rows, universe)
+
+    def _take_rows(
+        self, rows: NDArray[np.uint32], source: ListingColumns, universe: Universe
+    ) -> None:
+        """Take over lives and terms; source: the universe's columns of these rows."""
+        col = self.columns
+        new = self._generation[rows] != source.generation
         for row in rows[new & (self._generation[rows] != 0)]:  # The first listing finds it blank.
             self._reset(int(row))
-        self._generation[rows] = source.generation[rows]
-        live = source.state[rows] == RowState.LIVE
+        self._generation[rows] = source.generation
+        live = source.state == RowState.LIVE
         gone = rows[~live]
         col.u8[c.HALTED, gone] = 2
         col.validity[gone] |= np.uint16(c.EXPIRED)
@@ -361,34 +363,45 @@ class State:
         rows = rows[live]
         # Retired and listed again within its grace time.
         col.u8[c.HALTED, rows[col.u8[c.HALTED, rows] == 2]] = 0
-        self._take_terms(rows, universe)
+        self._take_terms(
+            rows, source if live.all() else source.at(np.flatnonzero(live).astype(np.uint32))
+        )
 
-    def _take_terms(self, rows: NDArray[np.uint32], universe: Universe) -> None:
-        """Copy the terms of live listings."""
-        source, col = universe.columns, self.columns
-        tick = source.tick[rows]
+    def _take_terms(self, rows: NDArray[np.uint32], source: ListingColumns) -> None:
+        """Copy the terms of live listings; source: the universe's columns of these rows."""
+        col, tick = self.columns, source.tick
         self._void_books(rows[~np.isnan(self.tick_f64[rows]) & (self.tick_f64[rows] != tick)])
         self.tick_f64[rows] = tick
         col.f32[c.TICK, rows] = tick
-        col.f32[c.MULTIPLIER, rows] = source.multiplier[rows]
-        col.f32[c.PRICE_PER, rows] = source.price_per[rows]
-        strike_e9 = source.strike_e9[rows]
-        col.f32[c.STRIKE, rows] = np.where(source.right[rows] != 0, strike_e9 * 1e-9, np.nan)
+        col.f32[c.MULTIPLIER, rows] = source.multiplier
+        col.f32[c.PRICE_PER, rows] = source.price_per
+        col.f32[c.STRIKE, rows] = np.where(source.right != 0, source.strike_e9 * 1e-9, np.nan)
         # A threshold a hair above a multiple of the tick is that multiple.
-        coarse_from = np.ceil(source.coarse_from[rows] / tick - TICK_TOLERANCE)
+        coarse_from = np.ceil(source.coarse_from / tick - TICK_TOLERANCE)
         col.i32[c.COARSE_FROM, rows] = np.minimum(coarse_from, TICKS_MAX)
-        step = np.rint(source.coarse_tick[rows] / tick)
+        step = np.rint(source.coarse_tick / tick)
         col.i32[c.STEP, rows] = np.clip(step, 1, TICKS_MAX)
-        col.i64[c.EXPIRY_NS, rows] = source.expiry_ns[rows]
-        col.i64[c.SETTLE_WINDOW_NS, rows] = source.settle_window_ns[rows]
-        option = source.kind[rows] == ListingKind.OPTION
-        col.u8[c.IS_OPTION, rows] = option
-        col.u8[c.IS_INVERSE, rows] = source.settle[rows]
-        options = rows[option]
-        underlying = source.underlying_id[options].tolist()
-        expiry_ns = source.expiry_ns[options].tolist()
-        col.i32[c.EXPIRY_GROUP, options] = list(map(self.groups.of, underlying, expiry_ns))
-        col.i32[c.UNDERLYING_GROUP, options] = [self.groups.of(u, 0) for u in underlying]
+        col.i64[c.EXPIRY_NS, rows] = source.expiry_ns
+        col.i64[c.SETTLE_WINDOW_NS, rows] = source.settle_window_ns
+        col.u8[c.IS_OPTION, rows] = source.kind == ListingKind.OPTION
+        col.u8[c.IS_INVERSE, rows] = source.settle
+
+    def _take_groups(self, rows: NDArray[np.uint32], universe: Universe) -> None:
+        """Put live options into their groups: those by expiry first, then the underlyings."""
+        source = universe.columns.at(rows)
+        options = (source.contract_id != NO_CONTRACT) & (source.state == RowState.LIVE)
+        group_id = source.group_id[options]
+        known, first, place = np.unique(group_id, return_index=True, return_inverse=True)
+        number = universe.underlyings.number
+        keys = [universe.groups.keys[group] for group in known]
+        of_expiry, of_underlying = np.empty((2, len(known)), np.int32)
+        # In the order of the rows, so that the groups get the same numbers in every run.
+        for n in np.argsort(first):
+            of_expiry[n] = self.groups.of(number[keys[n][0]], keys[n][1])
+        for n in np.argsort(first):
+            of_underlying[n] = self.groups.of(number[keys[n][0]], 0)
+        self.columns.i32[c.EXPIRY_GROUP, rows[options]] = of_expiry[place]
+        self.columns.i32[c.UNDERLYING_GROUP, rows[options]] = of_underlying[place]
 
     def _void_books(self, rows: NDArray[np.uint32]) -> None:
         """Forget the prices of rows whose tick is another now: they were counted in the old one."""
@@ -411,8 +424,7 @@ class State:
 
     def _recall(self, row: int, memory: Memory, universe: Universe) -> None:
         """Take over the baselines that a listing had in an earlier run."""
-        listing = universe.listing(row)
-        at = memory.place.get(f"{listing.venue}:{listing.symbol}")
+        at = memory.place.get(universe.name(row))
         if at is None:
             return
         self.scores.baseline[:, :, row] = memory.baseline[:, :, at]
@@ -430,31 +442,52 @@ class State:
             array[..., row] = value[..., 0]
 
     def _grow(self, capacity: int) -> None:
-        self.columns = Columns(*_widened(self.columns, empty_columns(capacity)))
-        self.scores = Scores(*_widened(self.scores, empty_scores(capacity)))
-        self.marks = empty_marks(capacity)
-        old, bar_rows = len(self.tick_f64), self.bar.shape[0]
-        extra = capacity - old
-        self.bar = np.vstack([self.bar, np.zeros((extra if bar_rows else 0, c.LEVELS_USED))])
-        self.bar_had_state = np.append(self.bar_had_state, np.zeros(extra, np.bool_))
+        """Make room for more listings, one array after the other: the old one goes at once."""
+        old = len(self.tick_f64)
+        columns: list[NDArray[Any]] = list(self.columns)
+        scores: list[NDArray[Any]] = list(self.scores)
+        self.columns, self.scores = empty_columns(0), empty_scores(0)
+        self.columns = Columns(*_widened(columns, empty_columns(1), capacity))
+        self.scores = Scores(*_widened(scores, empty_scores(1), capacity))
+        extra, bar_rows = capacity - old, len(self.bar)
+        if bar_rows:
+            self.bar = np.vstack([self.bar, np.zeros((extra, c.LEVELS_USED))])
+            self.bar_had_state = np.append(self.bar_had_state, np.zeros(extra, np.bool_))
         self.tick_f64 = np.append(self.tick_f64, np.full(extra, np.nan))
-        self.seen = np.zeros(capacity, np.int64)
+        self.seen = np.zeros(capacity, np.int32)
         self._generation = np.append(self._generation, np.zeros(extra, np.uint32))
 
     def _grow_books(self) -> None:
         slots = len(self.books.levels)
         if slots >= 1 << 21:
             raise CapacityError(f"depth slots: {slots} are in use, expected fewer than 2**21")
-        more = empty_books(slots)
-        self.books = Books(*(np.concatenate([a, b]) for a, b in zip(self.books, more, strict=True)))
+        # Room that no book has yet costs no memory: it is never touched.
+        arrays: list[NDArray[Any]] = list(self.books)
+        self.books = empty_books(0)
+        self.books = Books(*_lengthened(arrays, 2 * slots))
 
 
 def _is_here() -> None:
     """A State of the CPU is always at home."""
 
 
-def _widened(old: Iterable[NDArray[Any]], new: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
-    """Copy old columns into the front of wider ones."""
-    for narrow, wide in zip(old, new, strict=True):
-        wide[..., : narrow.shape[-1]] = narrow
-    return new
+def _lengthened(arrays: list[NDArray[Any]], slots: int) -> Iterator[NDArray[Any]]:
+    """Copies with room for more books; takes the arrays out."""
+    while arrays:
+        old = arrays.pop(0)
+        longer = np.zeros((slots, *old.shape[1:]), old.dtype)
+        longer[: len(old)] = old
+        yield longer
+
+
+def _widened(
+    arrays: list[NDArray[Any]], blank: Iterable[NDArray[Any]], capacity: int
+) -> Iterator[NDArray[Any]]:
+    """Copies with room for more listings, of which `blank` is one; takes the arrays out."""
+    for one in blank:
+        old = arrays.pop(0)
+        count = old.shape[-1]
+        wide = np.empty((*old.shape[:-1], capacity), old.dtype)
+        wide[..., :count] = old
+        wide[..., count:] = one
+        yield wide

@@ -10,30 +10,39 @@ across a tick; the numbers stay.
 """
 
 from collections import Counter, deque
-from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from feeds.contract import Contract, Listing, ListingKind, check_listing
+from feeds.contract import Contract, Listing, ListingKind, check_listing, identity_fault
 from kernels.errors import CapacityError
 from scanner.errors import IdentityError
+from scanner.identity import (
+    NONE,
+    SECOND_NS,
+    Contracts,
+    Names,
+    Numbering,
+    Terms,
+    TermTable,
+    VenueSymbols,
+    listing_of,
+    terms_of,
+)
 
 ROW_BLOCK: Final = 128  # device columns are padded to whole blocks
 CAPACITY_MAX: Final = (1 << 21) - ROW_BLOCK  # a listing id has 21 bits in the ranking key
 UNDERLYINGS_MAX: Final = 1 << 16
 VENUES_MAX: Final = 1 << 8
 GROUPS_MAX: Final = (1 << 31) - 1
-CONTRACTS_MAX: Final = (1 << 32) - 1
-NO_CONTRACT: Final = CONTRACTS_MAX  # contract_id of anything but an option
+CONTRACTS_MAX: Final = (1 << 31) - 1
+TERMS_MAX: Final = 1 << 22  # twice as many as listings: some change
+NO_CONTRACT: Final = (1 << 32) - 1  # contract_id of anything but an option
 NO_GROUP: Final = -1
-SECOND_NS: Final = 1_000_000_000
-
-_SIGN: Final = {"C": 1, "P": -1, None: 0}
-Key = TypeVar("Key", bound=Hashable)
 
 
 class RowState(IntEnum):
@@ -47,25 +56,12 @@ class RowState(IntEnum):
 # Reading a member of an enum costs more than a numpy store in Python 3.11 (0.3 us of 10 per add).
 _FREE, _LIVE, _RETIRED = int(RowState.FREE), int(RowState.LIVE), int(RowState.RETIRED)
 
-# Name -> dtype, value of a free row. Meanings stand at ListingColumns.
+# Kept of every row: name -> dtype, value of a free row. Meanings stand at ListingColumns.
 _COLUMNS: Final[dict[str, tuple[str, Any]]] = {
     "state": ("u1", _FREE),
     "generation": ("u4", 0),
+    "terms_id": ("u4", 0),
     "contract_id": ("u4", NO_CONTRACT),
-    "underlying_id": ("u2", 0),
-    "venue_id": ("u1", 0),
-    "group_id": ("i4", NO_GROUP),
-    "kind": ("u1", 0),
-    "right": ("i1", 0),
-    "settle": ("u1", 0),
-    "expiry_ns": ("i8", 0),
-    "strike_e9": ("i8", 0),
-    "settle_window_ns": ("i8", 0),
-    "tick": ("f8", np.nan),
-    "multiplier": ("f8", np.nan),
-    "price_per": ("f8", np.nan),
-    "coarse_from": ("f8", 0.0),
-    "coarse_tick": ("f8", np.nan),
 }
 
 
@@ -73,90 +69,133 @@ _COLUMNS: Final[dict[str, tuple[str, Any]]] = {
 class ListingColumns:
     """What the engine needs of every row, [capacity]; written by Universe alone.
 
+    Four columns are kept; the others are looked up in the terms and the contract of every row, each
+    time they are asked for, so ask for them of few rows (`at`) or once.
     Where `state` is FREE the other columns but `generation` mean nothing.
 
     Attributes:
         state: RowState.
         generation: how many listings have had the row; 0 = none yet. (row, generation) is
             unique in a run.
+        terms_id: one number for listings that differ in name, expiry, strike and right alone.
         contract_id: one number for one contract on all venues; NO_CONTRACT for no option.
-        underlying_id: dense, over all venues.
-        venue_id: dense.
-        group_id: dense number of (underlying, expiry) of options, NO_GROUP for others.
-        kind: feeds.contract.ListingKind.
-        right: +1 call, -1 put, 0 none.
-        settle: 0 linear, 1 inverse.
-        expiry_ns: expiry instant, ns UTC; 0 = never expires.
-        strike_e9: strike in 1e-9; 0 where `right` is 0.
-        settle_window_ns: averaging window before expiry, ns; 0 = none.
-        tick: smallest tick, native price.
-        multiplier: underlying units per unit of native size; NaN = unknown.
-        price_per: underlying units one quoted price covers.
-        coarse_from: price from which coarse_tick is counted, native price.
-        coarse_tick: coarsest tick of the tick table, native price; `tick` where there is no table.
     """
 
     state: NDArray[np.uint8]
     generation: NDArray[np.uint32]
+    terms_id: NDArray[np.uint32]
     contract_id: NDArray[np.uint32]
-    underlying_id: NDArray[np.uint16]
-    venue_id: NDArray[np.uint8]
-    group_id: NDArray[np.int32]
-    kind: NDArray[np.uint8]
-    right: NDArray[np.int8]
-    settle: NDArray[np.uint8]
-    expiry_ns: NDArray[np.int64]
-    strike_e9: NDArray[np.int64]
-    settle_window_ns: NDArray[np.int64]
-    tick: NDArray[np.float64]
-    multiplier: NDArray[np.float64]
-    price_per: NDArray[np.float64]
-    coarse_from: NDArray[np.float64]
-    coarse_tick: NDArray[np.float64]
+    terms: TermTable
+    contracts: Contracts
 
     @classmethod
-    def empty(cls, capacity: int) -> "ListingColumns":
+    def empty(cls, capacity: int, terms: TermTable, contracts: Contracts) -> "ListingColumns":
         """Columns of free rows."""
-        return cls(**{n: np.full(capacity, v, dtype) for n, (dtype, v) in _COLUMNS.items()})
+        kept = {n: np.full(capacity, v, dtype) for n, (dtype, v) in _COLUMNS.items()}
+        return cls(**kept, terms=terms, contracts=contracts)
 
     def grown(self, capacity: int) -> "ListingColumns":
         """Copy with more rows, the new ones free."""
-        larger = ListingColumns.empty(capacity)
+        larger = ListingColumns.empty(capacity, self.terms, self.contracts)
         for name in _COLUMNS:
             old = getattr(self, name)
             getattr(larger, name)[: len(old)] = old
         return larger
 
+    def at(self, rows: NDArray[np.uint32]) -> "ListingColumns":
+        """Copy of some rows, in their order."""
+        kept = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        return ListingColumns(**kept, terms=self.terms, contracts=self.contracts)
 
-@dataclass(slots=True)
-class Numbering(Generic[Key]):
-    """Keys to dense numbers in the order of their first appearance; never reused."""
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the columns that are kept."""
+        return sum(getattr(self, name).nbytes for name in _COLUMNS)
 
-    what: str
-    limit: int
-    number: dict[Key, int] = field(default_factory=dict)
-    keys: list[Key] = field(default_factory=list)
+    @property
+    def underlying_id(self) -> NDArray[np.uint16]:
+        """Number of the underlying, dense, over all venues."""
+        return self._of_terms("underlying_id")
 
-    def of(self, key: Key) -> int:
-        """Number of a key, a new one on its first appearance.
+    @property
+    def venue_id(self) -> NDArray[np.uint8]:
+        """Number of the venue, dense."""
+        return self._of_terms("venue_id")
 
-        Raises:
-            CapacityError: all numbers are taken.
-        """
-        found = self.number.get(key)
-        if found is None:
-            found = len(self.keys)
-            if found >= self.limit:
-                raise CapacityError(f"{self.what} {key}: {found} are known, expected fewer")
-            self.number[key] = found
-            self.keys.append(key)
+    @property
+    def kind(self) -> NDArray[np.uint8]:
+        """feeds.contract.ListingKind."""
+        return self._of_terms("kind")
+
+    @property
+    def settle(self) -> NDArray[np.uint8]:
+        """0 linear, 1 inverse."""
+        return self._of_terms("settle")
+
+    @property
+    def settle_window_ns(self) -> NDArray[np.int64]:
+        """Averaging window before expiry, ns; 0 = none."""
+        return self._of_terms("settle_window_ns")
+
+    @property
+    def tick(self) -> NDArray[np.float64]:
+        """Smallest tick, native price."""
+        return self._of_terms("tick")
+
+    @property
+    def multiplier(self) -> NDArray[np.float64]:
+        """Underlying units per unit of native size; NaN = unknown."""
+        return self._of_terms("multiplier")
+
+    @property
+    def price_per(self) -> NDArray[np.float64]:
+        """Underlying units one quoted price covers."""
+        return self._of_terms("price_per")
+
+    @property
+    def coarse_from(self) -> NDArray[np.float64]:
+        """Price from which coarse_tick is counted, native price."""
+        return self._of_terms("coarse_from")
+
+    @property
+    def coarse_tick(self) -> NDArray[np.float64]:
+        """Coarsest tick of the tick table, native price; `tick` where there is no table."""
+        return self._of_terms("coarse_tick")
+
+    @property
+    def group_id(self) -> NDArray[np.int32]:
+        """Number of (underlying, expiry) of options, dense; NO_GROUP for others."""
+        return self._of_contract(self.contracts.group_id, NO_GROUP)
+
+    @property
+    def right(self) -> NDArray[np.int8]:
+        """+1 call, -1 put, 0 none."""
+        signed = self._of_contract(self.contracts.signed_strike_e9, 0)
+        sign: NDArray[np.int8] = np.sign(signed).astype(np.int8)
+        return sign
+
+    @property
+    def strike_e9(self) -> NDArray[np.int64]:
+        """Strike in 1e-9; 0 where `right` is 0."""
+        signed = self._of_contract(self.contracts.signed_strike_e9, 0)
+        strike_e9: NDArray[np.int64] = np.abs(signed)
+        return strike_e9
+
+    @property
+    def expiry_ns(self) -> NDArray[np.int64]:
+        """Expiry instant, ns UTC; 0 = never expires."""
+        of_group = [expiry_ns for _, expiry_ns in self.contracts.groups]
+        expiry_ns = np.array([*of_group, 0], np.int64)[self.group_id]  # NO_GROUP is the last
+        return np.where(expiry_ns != 0, expiry_ns, self._of_terms("expiry_ns"))
+
+    def _of_terms(self, name: str) -> NDArray[Any]:
+        return self.terms.column(name, self.terms_id)
+
+    def _of_contract(self, values: NDArray[Any], none: int) -> NDArray[Any]:
+        found = np.full(len(self.contract_id), none, values.dtype)
+        option = self.contract_id != NO_CONTRACT
+        found[option] = values[self.contract_id[option]]
         return found
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def __iter__(self) -> Iterator[Key]:
-        return iter(self.keys)
 
 
 class Universe:
@@ -169,6 +208,7 @@ class Universe:
         underlyings: dense underlying_id to name.
         venues: dense venue_id to name.
         groups: dense group_id to (underlying, expiry_ns).
+        terms: dense terms_id to what listings have in common.
     """
 
     def __init__(self, capacity: int, grace_ns: int = 300 * SECOND_NS) -> None:
@@ -186,16 +226,17 @@ class Universe:
         if grace_ns < 0:
             raise CapacityError(f"universe: grace_ns was {grace_ns}, expected at least 0")
         rounded = -(-capacity // ROW_BLOCK) * ROW_BLOCK
-        self.columns = ListingColumns.empty(rounded)
         self.version = 0
-        self.contracts: Numbering[Contract] = Numbering("contract", CONTRACTS_MAX)
         self.underlyings: Numbering[str] = Numbering("underlying", UNDERLYINGS_MAX)
         self.venues: Numbering[str] = Numbering("venue", VENUES_MAX)
         self.groups: Numbering[tuple[str, int]] = Numbering("group", GROUPS_MAX)
+        self.contracts = Contracts(CONTRACTS_MAX, self.groups, rounded)
+        self.terms = TermTable(TERMS_MAX)
+        self.columns = ListingColumns.empty(rounded, self.terms, self.contracts)
         self._grace_ns = grace_ns
         self._now_ns = 0
-        self._listings: list[Listing | None] = []
-        self._rows: dict[str, dict[str, int]] = {}
+        self._names = Names(rounded)
+        self._row_count = 0
         self._free: deque[int] = deque()
         # (instant the row is free, row, version of its retirement); instants never decrease. An
         # entry whose row was revived since is passed over: its stamp in `_changed` is newer.
@@ -213,7 +254,7 @@ class Universe:
     @property
     def row_count(self) -> int:
         """Rows ever used: ids lie below it, and arrays by listing have this length."""
-        return len(self._listings)
+        return self._row_count
 
     @property
     def live_count(self) -> int:
@@ -244,24 +285,24 @@ class Universe:
             IdentityError: the symbol is live and names something else; retire it first.
             CapacityError: no number is left for the row, contract, underlying, venue or group.
         """
-        row = self._rows.get(listing.venue, {}).get(listing.symbol)
-        if row is None:
-            check_listing(listing)
-            return self._place(listing)
-        known = self.listing(row)
-        live = self.columns.state[row] == _LIVE
-        if live and (known is listing or known == listing):
-            return row  # The common case: discovery repeats itself.
-        check_listing(listing)
-        if _identity(known) == _identity(listing):
-            self._write(row, listing, self._number(listing))
-            return row
-        if live:
+        row, terms = self._row_of(listing), terms_of(listing)
+        terms_id = self.terms.numbers.number.get(terms)
+        if terms_id is None or not listing.symbol or identity_fault(listing) is not None:
+            check_listing(listing)  # Terms that are known have passed.
+        if row == NONE:
+            return self._place(listing, terms)
+        contract = listing.contract
+        live = self.columns.state.item(row) == _LIVE
+        if not self._is(row, contract, terms):
+            if not live:
+                return self._place(listing, terms)
             raise IdentityError(
                 f"{listing.venue} {listing.symbol}: was {_identity(listing)}, expected "
-                f"{_identity(known)} as it stands in row {row}"
+                f"{_identity(self.listing(row))} as it stands in row {row}"
             )
-        return self._place(listing)
+        if not live or self.columns.terms_id.item(row) != terms_id:
+            self._write(row, listing, self._number(listing, terms))
+        return row  # In the common case there is nothing to write: discovery repeats itself.
 
     def retire(self, listing_id: int, now_ns: int) -> None:
         """Take a listing out; its row is kept for the grace time. A second call does nothing.
@@ -273,7 +314,7 @@ class Universe:
         Raises:
             KeyError: the row has no listing.
         """
-        self.listing(listing_id)
+        self._demand(listing_id)
         self._step(now_ns)
         if self.columns.state[listing_id] != _LIVE:
             return
@@ -317,72 +358,87 @@ class Universe:
         Raises:
             KeyError: the row has none.
         """
-        found = self._listings[listing_id] if 0 <= listing_id < self.row_count else None
-        if found is None:
-            raise KeyError(f"listing {listing_id}: row is free, expected one in use")
-        return found
+        self._demand(listing_id)
+        terms, contract = self._terms_and_contract(listing_id)
+        return listing_of(terms, self._names.symbol(listing_id), contract)
+
+    def name(self, listing_id: int) -> str:
+        """`venue:symbol` of a live or retired row.
+
+        Raises:
+            KeyError: the row has none.
+        """
+        self._demand(listing_id)
+        venue = self._terms_and_contract(listing_id)[0].venue
+        return f"{venue}:{self._names.symbol(listing_id)}"
 
     def symbols(self, venue: str) -> Mapping[str, int]:
-        """Symbol to row of one venue, live and retired ones; borrows, kept current for ever."""
-        return self._rows.setdefault(venue, {})
+        """Symbol to row of one venue, live and retired ones; kept current for ever."""
+        return VenueSymbols(venue, self.venues, self._names)
 
-    def _place(self, listing: Listing) -> int:
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what grows with the listings, as allocated."""
+        grown = self.columns.nbytes + self._changed.nbytes
+        return grown + self.contracts.nbytes + self._names.nbytes
+
+    def _row_of(self, listing: Listing) -> int:
+        venue_id = self.venues.number.get(listing.venue)
+        return NONE if venue_id is None else self._names.find(venue_id, listing.symbol)
+
+    def _demand(self, row: int) -> None:
+        if not 0 <= row < self._row_count or self.columns.state[row] == _FREE:
+            raise KeyError(f"listing {row}: row is free, expected one in use")
+
+    def _terms_and_contract(self, row: int) -> tuple[Terms, Contract | None]:
+        contract_id = self.columns.contract_id.item(row)
+        terms = self.terms.numbers.keys[self.columns.terms_id.item(row)]
+        return terms, None if contract_id == NO_CONTRACT else self.contracts[contract_id]
+
+    def _is(self, row: int, contract: Contract | None, terms: Terms) -> bool:
+        """Whether a row's listing is of the same contract, or of no contract and the same kind."""
+        contract_id = self.columns.contract_id.item(row)
+        if contract is not None:
+            return contract_id != NO_CONTRACT and self.contracts.is_number_of(contract_id, contract)
+        known = self._terms_and_contract(row)[0]
+        same = (known.kind, known.underlying, known.expiry_ns)
+        return same == (terms.kind, terms.underlying, terms.expiry_ns)
+
+    def _place(self, listing: Listing, terms: Terms) -> int:
         """Give a new listing a row: a freed one, else the next; grows where there is none."""
-        row = self._free[0] if self._free else self.row_count
+        row = self._free[0] if self._free else self._row_count
         if row == self.capacity:
             self._grow()
-        numbers = self._number(listing)  # the last step that can fail
+        numbers = self._number(listing, terms)
+        self._names.put(row, self.venues.number[listing.venue], listing.symbol)
+        # Nothing from here on can fail.
         if self._free:
             self._free.popleft()
         else:
-            self._listings.append(None)
+            self._row_count += 1
         self.columns.generation[row] += 1
         self._write(row, listing, numbers)
-        self._rows.setdefault(listing.venue, {})[listing.symbol] = row
         return row
 
-    def _number(self, listing: Listing) -> tuple[int, int, int, int]:
-        """Numbers of venue, underlying, contract and group; all of them, or CapacityError."""
+    def _number(self, listing: Listing, terms: Terms) -> tuple[int, int]:
+        """Numbers of terms and contract, and those they stand on; all of them or CapacityError."""
         contract = listing.contract
         venue_id = self.venues.of(listing.venue)
         underlying_id = self.underlyings.of(listing.underlying)
-        if contract is None:
-            return venue_id, underlying_id, NO_CONTRACT, NO_GROUP
-        group_id = self.groups.of((contract.underlying, contract.expiry_ns))
-        return venue_id, underlying_id, self.contracts.of(contract), group_id
+        contract_id = NO_CONTRACT if contract is None else self.contracts.of(contract)
+        return self.terms.of(terms, venue_id, underlying_id), contract_id
 
-    def _write(self, row: int, listing: Listing, numbers: tuple[int, int, int, int]) -> None:
+    def _write(self, row: int, listing: Listing, numbers: tuple[int, int]) -> None:
         columns = self.columns
-        venue_id, underlying_id, contract_id, group_id = numbers
-        if columns.state[row] == _LIVE:
-            self._forget_expiry(row)
+        was_live = columns.state.item(row) == _LIVE
         columns.state[row] = _LIVE
-        columns.venue_id[row] = venue_id
-        columns.underlying_id[row] = underlying_id
-        columns.contract_id[row] = contract_id
-        columns.group_id[row] = group_id
-        columns.kind[row] = listing.kind
-        columns.right[row] = _SIGN[listing.right]
-        columns.settle[row] = listing.settle == "inverse"
-        columns.expiry_ns[row] = listing.expiry_ns or 0
-        columns.strike_e9[row] = listing.strike_e9 or 0
-        columns.settle_window_ns[row] = round((listing.settle_window_s or 0) * SECOND_NS)
-        columns.tick[row] = listing.tick
-        columns.multiplier[row] = listing.multiplier
-        columns.price_per[row] = listing.price_per
-        table = listing.tick_table
-        columns.coarse_from[row] = table[0][0] if table else 0.0
-        columns.coarse_tick[row] = max(tick for _, tick in table) if table else listing.tick
-        self._listings[row] = listing
-        self._remember_expiry(row)
+        columns.terms_id[row], columns.contract_id[row] = numbers
+        if not was_live:  # Terms change, an expiry does not.
+            self._remember_expiry(listing.expiry_ns)
         self._touch(row)
 
     def _release(self, row: int) -> None:
-        listing = self.listing(row)
-        rows = self._rows[listing.venue]
-        if rows.get(listing.symbol) == row:  # else the symbol names something else by now
-            del rows[listing.symbol]
-        self._listings[row] = None
+        self._names.remove(row)
         self.columns.state[row] = _FREE
         self._touch(row)
         self._free.append(row)
@@ -405,16 +461,17 @@ class Universe:
         changed = np.zeros(capacity, np.int64)
         changed[: len(self._changed)] = self._changed
         self.columns, self._changed = self.columns.grown(capacity), changed
+        self._names.grow(capacity)
 
-    def _remember_expiry(self, row: int) -> None:
-        expiry_ns = int(self.columns.expiry_ns[row])
+    def _remember_expiry(self, expiry_ns: int | None) -> None:
         if expiry_ns:
             self._expiries[expiry_ns] += 1
             if self._next_expiry_ns is not None:
                 self._next_expiry_ns = min(self._next_expiry_ns, expiry_ns)
 
     def _forget_expiry(self, row: int) -> None:
-        expiry_ns = int(self.columns.expiry_ns[row])
+        terms, contract = self._terms_and_contract(row)
+        expiry_ns = terms.expiry_ns if contract is None else contract.expiry_ns
         if not expiry_ns:
             return
         self._expiries[expiry_ns] -= 1

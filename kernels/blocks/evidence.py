@@ -46,9 +46,9 @@ def scale_drivers(
             raw = drivers[f * at.BLOCK + j]
             number = raw == raw  # noqa: PLR0124 - NaN is not equal to itself
             size = -raw if raw < ZERO else raw
-            fold = np.int32((size if size < THREE else THREE) * FOLD_UNIT)
+            fold = np.int32((min(THREE, size)) * FOLD_UNIT)
             z = raw / s[at.SCALE + j]
-            z = Z_MAX if z > Z_MAX else (z if z > -Z_MAX else -Z_MAX)
+            z = Z_MAX if z > Z_MAX else (max(-Z_MAX, z))
             found = np.int32(z_bin(z))
             drivers[f * at.BLOCK + j] = z if number else NAN
             folds[f * at.BLOCK + j] = fold if number else np.int32(0)

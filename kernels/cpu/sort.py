@@ -5,12 +5,12 @@ from numpy.typing import NDArray
 
 
 def sort_by_listing(
-    listing_id: NDArray[np.uint32], seen: NDArray[np.int64], order: NDArray[np.int64],
+    listing_id: NDArray[np.uint32], seen: NDArray[np.int32], order: NDArray[np.int64],
     listing: NDArray[np.int32], start: NDArray[np.int64],
 ) -> int:  # fmt: skip
     """Fill `order` with row numbers, stable by listing; returns the number of segments.
 
-    Segments come in order of first appearance. seen: int64[capacity], all 0 before and after.
+    Segments come in order of first appearance. seen: int32[capacity], all 0 before and after.
     listing, start: one entry per segment (room for a segment per row), start has one more.
     """
     segments = 0
