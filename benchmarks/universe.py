@@ -106,16 +106,24 @@ def held(*bundles: Any) -> int:
     return sum(array.nbytes for bundle in bundles for array in bundle)
 
 
-def measure(name: str) -> dict[str, Any]:
-    """Fill a scanner and scan it, in this process."""
-    from kernels import columns as c
+def configured(name: str) -> tuple[Any, int, int]:
+    """Configuration, listings and levels a side of a size."""
     from scanner.config import EngineSettings, ScanConfig
-    from scanner.engine import Scanner
 
     count = int(name.split("k", maxsplit=1)[0]) * 1000
-    depth = LEVELS if name.endswith("-depth") else 0
     engine = EngineSettings(listings_capacity=count) if name.endswith("-reserved") else None
-    config = ScanConfig(engine=engine) if engine else ScanConfig()
+    return (
+        ScanConfig(engine=engine) if engine else ScanConfig(),
+        count,
+        LEVELS if name.endswith("-depth") else 0,
+    )
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Fill a scanner and scan it, in this process."""
+    from scanner.engine import Scanner
+
+    config, count, depth = configured(name)
     warm = Scanner(config)
     warm.warm_up()
     warm.add(listings(300))
@@ -125,7 +133,6 @@ def measure(name: str) -> dict[str, Any]:
     begin, found = resident(), {"size": name, "listings": count}
     scanner = Scanner(config)
     tables = resident()
-
     began = time.perf_counter()
     for _ in listings(count):
         pass
@@ -137,14 +144,31 @@ def measure(name: str) -> dict[str, Any]:
     universe = resident()
     began = time.perf_counter()
     scanner.tick(START_NS)
-    found["sync_s"], synced = time.perf_counter() - began, resident()
+    found["sync_s"] = time.perf_counter() - began
+    found |= seconds(scanner, count, depth)
+    end, state = resident(), scanner.state
+    bytes_of = {
+        "universe": universe - tables,
+        "columns": held(state.columns),
+        "scores": held(state.scores),
+        "marks": held(state.marks),
+        "books": held(state.books) if depth else 0,
+    }
+    bytes_of["rest"] = end - begin - sum(bytes_of.values())
+    found["bytes"] = {part: size / count for part, size in bytes_of.items()}
+    found |= {"total": (end - begin) / count, "peak": (peak() - begin) / count}
+    return found | {"threads": scanner.device.threads, "load": os.getloadavg()[0]}
+
+
+def seconds(scanner: Any, count: int, depth: int) -> dict[str, float]:
+    """Seconds of the first tick and scan of all listings, and of steady ones of all and of some."""
+    from kernels import columns as c
 
     ids, now_ns = np.arange(count), START_NS + SECOND_NS
-    found["apply_s"] = apply_all(scanner, ids, now_ns, depth)
+    found = {"apply_s": apply_all(scanner, ids, now_ns, depth)}
     began = time.perf_counter()
     scanner.scan(now_ns)
     found["first_scan_s"] = time.perf_counter() - began
-    found["peak_first"] = (peak() - begin) / count
     scanner.state.scores.baseline[[c.COUNT, c.SMOOTHED_COUNT]] = 40
     for part, chosen in (("full", ids), ("part", ids[:: round(1 / FRESH_SHARE)])):
         ticks, scans = [], []
@@ -157,28 +181,9 @@ def measure(name: str) -> dict[str, Any]:
             assert len(result.fresh) == len(chosen)
             assert len(result.top["spike"]) == scanner.config.engine.top_k
             del result
-        found[f"{part}_tick_s"], found[f"{part}_scan_s"] = np.median(ticks), np.median(scans)
-    end, state = resident(), scanner.state
-    assert (
-        sum(
-            n
-            for k, n in scanner.row_counts().items()
-            if k.startswith("rows_") and k != "rows_applied"
-        )
-        == 0
-    )
-    bytes_of = {
-        "universe": universe - tables,
-        "columns": held(state.columns),
-        "scores": held(state.scores),
-        "marks": held(state.marks),
-        "books": held(state.books) if depth else 0,
-    }
-    bytes_of["rest"] = end - begin - sum(bytes_of.values())
-    found["bytes"] = {part: size / count for part, size in bytes_of.items()}
-    found |= {"total": (end - begin) / count, "after_sync": (synced - begin) / count,
-              "peak": (peak() - begin) / count, "fixed_mb": (tables - begin) / MEGABYTE,
-              "threads": scanner.device.threads}  # fmt: skip
+        found |= {f"{part}_tick_s": np.median(ticks), f"{part}_scan_s": np.median(scans)}
+    refused = {k: n for k, n in scanner.row_counts().items() if n and k != "rows_applied"}
+    assert not refused, refused
     return found
 
 

@@ -19,7 +19,7 @@ from kernels.arrays import Batch
 from kernels.laws import METRICS, SCORED
 from kernels.laws.metric import Metric
 from scanner.alert import alert_schema
-from scanner.state import State, empty_books, empty_marks, empty_scores
+from scanner.state import State, empty_books, empty_scores
 from scanner.universe import Universe
 
 DOCS: Final = Path(__file__).resolve().parent
@@ -150,7 +150,6 @@ def moved_bytes() -> dict[str, int]:
     applied = _column_bytes(col.name for col in c.COLUMNS if col.writer == "apply")
     read = _column_bytes({name for feature in SCORED for name in feature.reads})
     scores = sum(a.nbytes for a in empty_scores(1))
-    marks = sum(a.nbytes for a in empty_marks(1))
     written = _column_bytes(col.name for col in c.COLUMNS if col.writer == "score")
     baseline = empty_scores(1).baseline.nbytes
     return {

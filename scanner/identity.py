@@ -5,6 +5,7 @@ is kept as Python objects, of which a listing would need a dozen (700 bytes): na
 of bytes, contracts and the indexes over both are numpy arrays.
 """
 
+from array import array
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, NamedTuple, TypeVar, overload
@@ -60,8 +61,8 @@ class Numbering(Generic[Key]):
 class Index(Generic[Key]):
     """Numbers by key, like a dict whose keys lie elsewhere: 8 to 16 bytes a number.
 
-    Open addressing in one int32 array that is at most half full. The order of nothing depends on
-    it, so Python's hashes, which differ from process to process, will do.
+    Open addressing in one array of int32 that is at most half full. The order of nothing depends
+    on it, so Python's hashes, which differ from process to process, will do.
     """
 
     def __init__(self, key_of: Callable[[int], Key], capacity: int) -> None:
@@ -79,51 +80,65 @@ class Index(Generic[Key]):
     @property
     def nbytes(self) -> int:
         """Bytes allocated."""
-        return self._slots.nbytes
+        return self._slots.itemsize * len(self._slots)
 
     def find(self, key: Key) -> int:
         """Number of a key, NONE where it has none."""
-        return self._probe(key)[1]
+        at = self._slot_of(key)
+        return NONE if at == NONE else self._slots[at]
 
     def put(self, key: Key, number: int) -> None:
         """Give a key a number, in place of any it had."""
-        at, found = self._probe(key)
-        if found == NONE:
-            if 2 * self._filled >= len(self._slots):
-                self._rebuild()
-                at, _ = self._probe(key)
-            self._filled += 1
-            self._count += 1
-        self._slots[at] = number
+        at = self._slot_of(key)
+        if at == NONE:
+            self.add(key, number)
+        else:
+            self._slots[at] = number
+
+    def add(self, key: Key, number: int) -> None:
+        """Give a key that has no number one."""
+        if 2 * self._filled >= len(self._slots):
+            self._rebuild()
+        self._filled += 1
+        self._count += 1
+        _lay(self._slots, hash(key), number)
 
     def remove(self, key: Key) -> None:
         """Forget a key that has a number."""
-        at, _ = self._probe(key)
-        self._slots[at] = _GRAVE
+        self._slots[self._slot_of(key)] = _GRAVE
         self._count -= 1
 
-    def _probe(self, key: Key) -> tuple[int, int]:
-        """Slot of a key and its number, or the slot it would get and NONE."""
-        read, mask, key_of = self._slots.item, len(self._slots) - 1, self._key_of
+    def _slot_of(self, key: Key) -> int:
+        """Slot of a key, NONE where it has no number."""
+        slots, key_of = self._slots, self._key_of
+        mask = len(slots) - 1
         at = hash(key) & mask
-        while (number := read(at)) != _EMPTY:
+        while (number := slots[at]) != _EMPTY:
             if number != _GRAVE and key_of(number) == key:
-                return at, number
+                return at
             at = (at + 1) & mask
-        return at, NONE
+        return NONE
 
     def _rebuild(self) -> None:
         """Leave the graves behind, in a larger array where it is needed."""
-        numbers = self._slots[self._slots >= 0]
-        self._slots = _empty_slots(2 * self._count)
-        self._filled = self._count = 0
-        for number in numbers:
-            self.put(self._key_of(int(number)), int(number))
+        slots = _empty_slots(2 * self._count)
+        for number in self._slots:
+            if number >= 0:
+                _lay(slots, hash(self._key_of(number)), number)
+        self._slots, self._filled = slots, self._count
 
 
-def _empty_slots(capacity: int) -> NDArray[np.int32]:
-    size = max(_SLOTS_MIN, 1 << (2 * capacity - 1).bit_length())
-    return np.full(size, _EMPTY, np.int32)
+def _empty_slots(capacity: int) -> "array[int]":
+    return array("i", (_EMPTY,)) * max(_SLOTS_MIN, 1 << (2 * capacity - 1).bit_length())
+
+
+def _lay(slots: "array[int]", key_hash: int, number: int) -> None:
+    """Put a number into the first empty slot from that of its hash on."""
+    mask = len(slots) - 1
+    at = key_hash & mask
+    while slots[at] != _EMPTY:
+        at = (at + 1) & mask
+    slots[at] = number
 
 
 class Names:
@@ -146,7 +161,7 @@ class Names:
         return self._index.find(_key_of(venue_id, symbol))
 
     def put(self, row: int, venue_id: int, symbol: str) -> None:
-        """Name a row that has no name.
+        """Name a row that has no name; whatever had the name before is not found by it any more.
 
         Raises:
             CapacityError: all names together are too long.
@@ -266,31 +281,35 @@ class Contracts(Sequence[Contract]):
         """Strike of every contract in 1e-9, negative of a put; borrowed like `group_id`."""
         return self._strike_e9[: self._count]
 
-    def of(self, contract: Contract) -> int:
-        """Number of a contract, a new one on its first appearance.
+    def of(self, option: Listing) -> int:
+        """Number of an option's contract, a new one on its first appearance.
 
         Raises:
             CapacityError: all numbers of contracts or groups are taken.
         """
-        key = self.groups.of((contract.underlying, contract.expiry_ns)), _signed(contract)
+        assert option.expiry_ns is not None
+        key = self.groups.of((option.underlying, option.expiry_ns)), _signed(option)
         found = self._index.find(key)
         if found != NONE:
             return found
         if self._count >= self._limit:
-            raise CapacityError(f"contract {contract}: {self._count} are known, expected fewer")
+            raise CapacityError(
+                f"contract {option.contract}: {self._count} are known, expected fewer"
+            )
         if self._count == len(self._group):
             self._group = np.concatenate([self._group, np.zeros_like(self._group)])
             self._strike_e9 = np.concatenate([self._strike_e9, np.zeros_like(self._strike_e9)])
         number = self._count
         self._group[number], self._strike_e9[number] = key
         self._count += 1
-        self._index.put(key, number)
+        self._index.add(key, number)
         return number
 
-    def is_number_of(self, number: int, contract: Contract) -> bool:
-        """Whether a contract has this number; gives out none."""
-        group = self.groups.number.get((contract.underlying, contract.expiry_ns))
-        return self._key(number) == (group, _signed(contract))
+    def is_number_of(self, number: int, option: Listing) -> bool:
+        """Whether an option's contract has this number; gives out none."""
+        assert option.expiry_ns is not None
+        group = self.groups.number.get((option.underlying, option.expiry_ns))
+        return self._key(number) == (group, _signed(option))
 
     @overload
     def __getitem__(self, at: int) -> Contract: ...
@@ -313,8 +332,9 @@ class Contracts(Sequence[Contract]):
         return self._group.item(number), self._strike_e9.item(number)
 
 
-def _signed(contract: Contract) -> int:
-    return contract.strike_e9 if contract.right == "C" else -contract.strike_e9
+def _signed(option: Listing) -> int:
+    assert option.strike_e9 is not None
+    return option.strike_e9 if option.right == "C" else -option.strike_e9
 
 
 class Terms(NamedTuple):

@@ -291,9 +291,8 @@ class Universe:
             check_listing(listing)  # Terms that are known have passed.
         if row == NONE:
             return self._place(listing, terms)
-        contract = listing.contract
         live = self.columns.state.item(row) == _LIVE
-        if not self._is(row, contract, terms):
+        if not self._is(row, listing, terms):
             if not live:
                 return self._place(listing, terms)
             raise IdentityError(
@@ -395,11 +394,11 @@ class Universe:
         terms = self.terms.numbers.keys[self.columns.terms_id.item(row)]
         return terms, None if contract_id == NO_CONTRACT else self.contracts[contract_id]
 
-    def _is(self, row: int, contract: Contract | None, terms: Terms) -> bool:
+    def _is(self, row: int, listing: Listing, terms: Terms) -> bool:
         """Whether a row's listing is of the same contract, or of no contract and the same kind."""
         contract_id = self.columns.contract_id.item(row)
-        if contract is not None:
-            return contract_id != NO_CONTRACT and self.contracts.is_number_of(contract_id, contract)
+        if terms.kind == ListingKind.OPTION:
+            return contract_id != NO_CONTRACT and self.contracts.is_number_of(contract_id, listing)
         known = self._terms_and_contract(row)[0]
         same = (known.kind, known.underlying, known.expiry_ns)
         return same == (terms.kind, terms.underlying, terms.expiry_ns)
@@ -422,10 +421,10 @@ class Universe:
 
     def _number(self, listing: Listing, terms: Terms) -> tuple[int, int]:
         """Numbers of terms and contract, and those they stand on; all of them or CapacityError."""
-        contract = listing.contract
         venue_id = self.venues.of(listing.venue)
         underlying_id = self.underlyings.of(listing.underlying)
-        contract_id = NO_CONTRACT if contract is None else self.contracts.of(contract)
+        option = terms.kind == ListingKind.OPTION
+        contract_id = self.contracts.of(listing) if option else NO_CONTRACT
         return self.terms.of(terms, venue_id, underlying_id), contract_id
 
     def _write(self, row: int, listing: Listing, numbers: tuple[int, int]) -> None:
