@@ -157,8 +157,8 @@ def moved_bytes() -> dict[str, int]:
         "one ticker row": TICKER.itemsize,
         "one event: read, written in order, read as columns": 2 * EVENT.itemsize + 2 * batch,
         "one touched listing without depth: columns of apply, read and written": 2 * applied,
-        # Baselines are read, then written with the other outputs; marks are written, then counted.
-        "one listing scored": read + written + baseline + scores + 2 * marks,
+        # Baselines are read, then written with the other outputs; counts stay in a cache.
+        "one listing scored": read + written + baseline + scores,
     }
 
 

@@ -113,7 +113,7 @@ def test_tickers_are_stable_by_listing_and_say_when_they_came():
     assert tickers.listing.tolist() == [1, 0]
     assert tickers.start.tolist() == [0, 2, 3]
     assert (tickers.rx_ns - START_NS).tolist() == [0, 3, 1]
-    delta = tickers.value[TICKER_FIELDS.index("delta")]
+    delta = tickers.value[:, TICKER_FIELDS.index("delta")]
     assert delta.tolist() == np.float32([0.1, 0.4, 0.2]).tolist()
     assert tickers.forward_e6.tolist() == [50_000_250_000, NO_FORWARD, NO_FORWARD]
 
