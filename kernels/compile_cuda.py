@@ -35,6 +35,7 @@ from kernels.gpu import (
     liquidity,
     median,
     rank,
+    rollup,
     score,
     tickers,
 )
@@ -54,6 +55,7 @@ KERNELS: Final[Mapping[str, Callable[..., None]]] = {
         group.group_scores,
         rank.block_top_k,
         rank.top_k,
+        rollup.rollup,
         histogram.count_marks,
         histogram.cumulate,
         liquidity.activity,

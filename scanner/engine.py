@@ -3,6 +3,8 @@
 import hashlib
 from collections import Counter, deque
 from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,6 +16,7 @@ from kernels.compile import cache_folder
 from kernels.device import CpuDevice, open_device
 from scanner.batch import REASONS, build_batch, build_tickers, empty_rows
 from scanner.result import ScanResult
+from scanner.rollup import Grouping, Groupings, Rollups, rollup_here
 from scanner.state import State
 from scanner.tick import apply_batch, apply_tickers, export_metrics, scan
 from scanner.universe import Universe
@@ -84,6 +87,7 @@ class Scanner:
         self._resident = self._send_away()
         self.counts: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
         self._tick_ns = engine.tick_ms * MS_NS
+        self._groupings = Groupings(self.universe)
         self._pending: deque[EventRows] = deque()
         self._tickers: deque[TickerRows] = deque()
         self._open: EventRows = empty_rows()
@@ -185,13 +189,22 @@ class Scanner:
         self.tick(now_ns)
         scoring = self.config.scoring
         run = self._resident.scan if self._resident is not None else self._scan_here
-        return run(
+        window_ns = int(scoring.group_window_s * SECOND_NS)
+        result = run(
             now_ns, self.universe.row_count,
             top_k=self.config.engine.top_k,
             hold_ns=int(scoring.score_hold_s * SECOND_NS),
             members_min=scoring.group_members_min,
-            window_ns=int(scoring.group_window_s * SECOND_NS),
+            window_ns=window_ns,
         )  # fmt: skip
+        if self._resident is not None:
+            compute = partial(self._resident.rollup, now_ns=now_ns, window_ns=window_ns)
+        else:
+            compute = partial(
+                rollup_here, now_ns=now_ns, window_ns=window_ns, state=self._state,
+                device=self._host,
+            )  # fmt: skip
+        return replace(result, rollups=Rollups(self._groupings, compute, result.score))
 
     def _scan_here(self, now_ns: int, row_count: int, **settings: int) -> ScanResult:
         return scan(now_ns, row_count, self._state, self._host, **settings)
@@ -221,6 +234,8 @@ class Scanner:
         self._host.apply(batch, scratch.columns, scratch.books, scratch.bar, scratch.per_thread)
         scan(1, 0, scratch, self._host)
         export_metrics(1, 0, scratch, self._host)
+        nothing = Grouping(np.empty(0, np.int32), np.empty(0, np.uint32))
+        rollup_here(nothing, 1, 1, scratch, self._host)
 
     def take_resyncs(self) -> list[int]:
         """Listings whose truncated book ran out since the last call; their feeds must resync."""

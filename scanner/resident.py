@@ -24,8 +24,10 @@ from kernels.errors import DeviceError
 from kernels.gpu import program, rank, score, words
 from kernels.gpu.program import Arrays
 from kernels.rows.features import METRIC_NAMES
+from kernels.rows.group import SUM_COUNT
 from scanner.liquidity import classes_after
 from scanner.result import LISTS, ScanResult
+from scanner.rollup import Grouping
 from scanner.state import State
 from scanner.tick import (
     CLASS_EVERY_NS,
@@ -157,6 +159,23 @@ class Resident:
         host = np.empty(out.shape, np.float32)
         self._device.fetch([(out, host)])
         return dict(zip(METRIC_NAMES, host[:, :row_count], strict=True))
+
+    def rollup(
+        self, grouping: Grouping, now_ns: int, window_ns: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+        """Sums and best keys of a grouping (kernels.gpu.rollup)."""
+        a = self._send(0)
+        if self._staged:
+            self._launch(self._ticking)
+        self._words[[words.NOW_NS, words.ROW_COUNT]] = now_ns, len(grouping.group)
+        self._words[words.WINDOW_NS] = window_ns
+        sums = np.empty((SUM_COUNT, len(grouping.listing)), np.int64)
+        best = np.empty((c.LIST_COUNT, len(grouping.listing)), np.uint64)
+        there = [self._device.allocate(x.shape, x.dtype) for x in (grouping.group, sums, best)]
+        self._device.upload([(there[0], grouping.group)])
+        self._launch(self._device.graph(program.rollup_program(a, *there)))
+        self._device.fetch(zip(there[1:], (sums, best), strict=True))
+        return sums, best
 
     @property
     def _placed(self) -> Arrays:

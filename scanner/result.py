@@ -7,6 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+NO_LISTING: Final = 2**32 - 1
+SCOPES: Final = ("contract", "strike", "expiry", "underlying", "venue")
 LISTS: Final = ("spike", "broad")  # ACAT (sparse evidence), Fisher (dense evidence)
 SCALES: Final = ("instant", "60s")
 FEATURES: Final = ("obi", "depth_obi", "log_spread", "log_depth", "anchored_mid", "ofi_30s")
@@ -37,6 +39,32 @@ class GroupResult:
 
 
 @dataclass(frozen=True, slots=True)
+class RollupResult:
+    """Groups of one scope; arrays share their last axis, one entry a group.
+
+    Members are the listings scored within the group window (`scoring.group_window_s`).
+
+    Attributes:
+        listing: a listing of the group, to read its identity from.
+        member_count: members.
+        observed_count: members observed in this very scan.
+        strength: mean of min(-log10 p, 4) of the members' spike scores; NaN without members.
+        pressure: mean signed 60 s pressure of the members, delta-adjusted; NaN where none has one.
+        best: [list, group] listing id of the highest-ranked member, NO_LISTING where there is none.
+        score: [list, group] its score less log10 of the number of members (Bonferroni), not below
+            0; NaN where there is none.
+    """
+
+    listing: NDArray[np.uint32]
+    member_count: NDArray[np.int32]
+    observed_count: NDArray[np.int32]
+    strength: NDArray[np.float32]
+    pressure: NDArray[np.float32]
+    best: NDArray[np.uint32]
+    score: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class ScanResult:
     """One scan. Per-listing arrays are indexed by listing_id and have the universe's length.
 
@@ -61,6 +89,8 @@ class ScanResult:
         metrics: every exported metric column by name (docs/METRICS.md), computed on first access;
             ask before the next tick.
         market: market-wide aggregates by name.
+        rollups: what contracts, strikes, expiries, underlyings and venues say, by scope, computed
+            on first access; ask before the next tick.
     """
 
     scan_index: int
@@ -82,3 +112,4 @@ class ScanResult:
     groups: GroupResult
     metrics: Mapping[str, NDArray[np.float32]]
     market: dict[str, float] = field(default_factory=dict)
+    rollups: Mapping[str, RollupResult] = field(default_factory=dict)

@@ -122,6 +122,13 @@ def activity_program(a: Arrays, out: Any) -> list[Node]:
     return [Launch("activity", grid, ROW_THREADS, (a.tick, a.columns, out))]
 
 
+def rollup_program(a: Arrays, group: Any, sums: Any, best: Any) -> list[Node]:
+    """One way of grouping the rows, into arrays that are cleared first."""
+    grid = (blocks(a.columns.validity.shape[0], ROW_THREADS), 1)
+    launch = Launch("rollup", grid, ROW_THREADS, (a.tick, a.columns, a.scores, group, sums, best))
+    return [Clear(sums), Clear(best), launch]
+
+
 def blocks(count: int, per_block: int) -> int:
     """Blocks that cover `count` things, at least one."""
     return max(1, -(-count // per_block))

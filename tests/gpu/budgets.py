@@ -37,6 +37,7 @@ BUDGETS: Final[dict[str, Budget]] = {
     "group_scores": Budget(40, 11, 4, 550, atomics=2),
     "block_top_k": Budget(72, 5, 1, 1150, shared_bytes=8196, atomics=1),
     "top_k": Budget(72, 3, 1, 1150, shared_bytes=8196, atomics=1),
+    "rollup": Budget(40, 16, 0, 600, atomics=9),
     "count_marks": Budget(48, 28, 0, 2700, shared_bytes=41040, atomics=42),
     "cumulate": Budget(48, 95, 50, 2700, shared_bytes=2048),
     "activity": Budget(40, 20, 1, 580),
