@@ -122,6 +122,7 @@ def book_update(
     count: I64x1,
 ) -> tuple[int, float, int, int, float, int]:  # fmt: skip
     """Take one atomic book update; returns the lane's levels and the counts of levels."""
+    cuda.syncwarp()  # Every lane reads what lane 0 wrote for the update before.
     old_bid, old_bid_size, old_bids = bid, bid_size, min(bids, c.LEVELS_USED)
     old_ask, old_ask_size, old_asks = ask, ask_size, min(asks, c.LEVELS_USED)
     if bids == 0 and asks == 0:
@@ -154,7 +155,6 @@ def book_update(
             i, slot, gap, zero_size, changed, end, old_bids > 0 and old_asks > 0,
             old_bid, old_bid_size, old_ask, old_ask_size, batch, columns, books,
         )  # fmt: skip
-    cuda.syncwarp()  # The next update reads what lane 0 wrote.
     return bid, bid_size, bids, ask, ask_size, asks
 
 
