@@ -1,0 +1,354 @@
+"""Every kernel has the bits of its twin on the CPU, at every size and in any company."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from kernels import columns as c
+from kernels.arrays import Marks, padded
+from kernels.gpu import histogram, rank
+from tests.gpu.batches import Rows, batch_of, middle_of, tickers_of
+from tests.gpu.worlds import (
+    GROUPS,
+    NOW_NS,
+    empty_world,
+    metrics_out,
+    random_bits,
+    words_of,
+    world,
+)
+
+pytest.importorskip("numba_cuda", reason="make gpu-check installs the CUDA packages")
+pytestmark = pytest.mark.gpu_check
+
+from kernels.compile_cuda import KERNELS  # noqa: E402 - after the skip
+from tests.gpu.twins import check  # noqa: E402
+
+ROWS = (0, 1, 31, 32, 33, 127, 128, 129, 1000)
+CASES: dict[str, set[str]] = {}  # Kernel to the tests that hold it.
+
+
+def holds(*kernels):
+    """Note which kernels a test holds to their twins."""
+
+    def noted(test):
+        for kernel in kernels:
+            CASES.setdefault(kernel, set()).add(test.__name__)
+        return test
+
+    return noted
+
+
+def exact(rows, threads=128):
+    """As many blocks as the product would launch."""
+    return max(1, -(-rows // threads)), threads
+
+
+def strided(rows):
+    """One block or three, so that threads go round the grid."""
+    return (3 if rows > 500 else 1), 128 if rows > 500 else 32
+
+
+def test_every_kernel_has_a_case():
+    assert set(CASES) == set(KERNELS)
+
+
+# One thread a row.
+
+
+def of_rows(name, made, rows, seed):
+    """The world with what the kernel needs beside the columns."""
+    rng = np.random.default_rng([rows, seed, 5])
+    if name == "metrics":
+        made["out"] = metrics_out(rows, rng)
+    if name == "activity":
+        made["out"] = random_bits(padded(max(rows, 1)), rng)
+    return made
+
+
+BY_ROW = ("expire", "activity", "metrics", "observe", "group_sums")
+
+
+@holds(*BY_ROW)
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("name", BY_ROW)
+def test_ailing_rows_side_by_side(name, rows):
+    check(name, of_rows(name, world(rows), rows, 0), *exact(rows))
+    if rows in (33, 1000):
+        check(name, of_rows(name, world(rows, 1), rows, 1), *strided(rows))
+
+
+@pytest.mark.parametrize("name", BY_ROW)
+def test_rows_that_were_never_heard_of(name):
+    check(name, of_rows(name, empty_world(33), 33, 2), *exact(33))
+
+
+@pytest.mark.parametrize("name", BY_ROW)
+def test_rows_of_the_market_itself(name):
+    made = world(129, ailing=False)
+    made["columns"].u8[c.FRESH] = 1
+    check(name, of_rows(name, made, 129, 3), *exact(129))
+
+
+# Groups.
+
+
+def summed(rows, seed=0):
+    """A world after the sums."""
+    made = world(rows, seed)
+    rng = np.random.default_rng(seed)
+    sums = made["groups"].sums
+    sums[0] = rng.choice([0, 1, 7, 8, 9, 5000], sums.shape[1])
+    sums[1] = sums[0] * rng.integers(0, 4 << 20, sums.shape[1])
+    sums[2] = np.minimum(sums[0], rng.integers(0, 3, sums.shape[1]))
+    return made
+
+
+@holds("group_scores")
+@pytest.mark.parametrize("groups", [0, 1, 63, 64, 65, GROUPS])
+def test_groups_of_few_members_or_none_now_hold(groups):
+    for members_min in (1, 8):
+        made = summed(1)
+        made["tick"] = words_of(1, group_count=groups, members_min=members_min)
+        check("group_scores", made, 1, 64)
+    check("group_scores", made, 3, 64)
+
+
+# Ranking.
+
+
+def keys_of(kind, shape, rng):
+    """Unique keys, or none at all."""
+    count = int(np.prod(shape))
+    order = np.arange(count, dtype=np.uint64)
+    keys = {
+        "random": rng.permutation(order) << np.uint64(40),
+        "ascending": order + np.uint64(1),
+        "descending": order[::-1] + np.uint64(1),
+        "of one score": (np.uint64(2302) << np.uint64(42)) | rng.permutation(order),
+        "huge": ~rng.permutation(order),
+        "none": np.zeros(count, np.uint64),
+    }[kind]
+    return np.ascontiguousarray(keys.reshape(shape))
+
+
+KINDS_OF_KEYS = ("random", "ascending", "descending", "of one score", "huge", "none")
+
+
+def to_rank(rows, blocks, kind="random"):
+    """A world whose ranking is empty, and the keys of its rows."""
+    made, rng = world(rows), np.random.default_rng(rows)
+    best = made["ranking"]._replace(
+        block_best=rng.integers(0, 9, (c.LIST_COUNT, blocks * rank.K_MAX), np.uint64)
+    )
+    keys = keys_of(kind, made["scores"].key.shape, rng)
+    return made | {"ranking": best, "scores": made["scores"]._replace(key=keys)}
+
+
+@holds("block_top_k")
+@pytest.mark.parametrize("rows", ROWS)
+def test_the_best_of_all_rows_however_many_are_wanted(rows):
+    for blocks, k in ((1, 50), (2, 1), (3, 256)):
+        made = to_rank(rows, blocks)
+        made["tick"] = words_of(rows, top_k=k)
+        check("block_top_k", made, (blocks, c.LIST_COUNT), rank.THREADS)
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_KEYS)
+@pytest.mark.parametrize("k", [1, 50, 256])
+def test_the_best_of_more_rows_than_a_buffer_holds(kind, k):
+    made = to_rank(1024, 1, kind)
+    made["columns"].i64[c.OBSERVED_NS] = NOW_NS  # All are within the hold time.
+    made["tick"] = words_of(1024, top_k=k)
+    check("block_top_k", made, (1, c.LIST_COUNT), rank.THREADS)
+
+
+def test_a_row_seen_just_when_the_hold_time_began_has_a_rank():
+    made = to_rank(128, 1)
+    made["tick"] = words_of(128, top_k=256)
+    edge = made["tick"][5]
+    made["columns"].i64[c.OBSERVED_NS, :128] = edge + np.resize([-1, 0, 1], 128)
+    check("block_top_k", made, (1, c.LIST_COUNT), rank.THREADS)
+
+
+@holds("top_k")
+@pytest.mark.parametrize("kind", KINDS_OF_KEYS)
+@pytest.mark.parametrize("k", [1, 50, 256])
+def test_the_best_of_the_best_of_all_blocks(kind, k):
+    for blocks in (1, 5):
+        made = to_rank(1, blocks)
+        shape = (c.LIST_COUNT, blocks * rank.K_MAX)
+        keys = keys_of(kind, shape, np.random.default_rng(k))
+        keys[:, ::7] = 0
+        made["ranking"] = made["ranking"]._replace(block_best=keys)
+        made["tick"] = words_of(1, top_k=k)
+        check("top_k", made, c.LIST_COUNT, rank.THREADS)
+
+
+# Histograms.
+
+
+def marked(rows):
+    """A world whose rows mark every stratum, and some none; those behind them are no rows."""
+    made, rng = world(rows), np.random.default_rng(rows)
+    size = padded(max(rows, 1))
+    bins_1 = rng.integers(-1, histogram.STAGE_1_BINS, (size, c.DRIVER_COUNT), np.int16)
+    bins_1[rng.random(bins_1.shape) < 0.5] = 17  # Many rows in one bin.
+    bins_2 = rng.integers(0, histogram.STAGE_2_BINS, (size, c.LIST_COUNT), np.int16)
+    bins_2[:3], bins_2[3:6] = 0, histogram.STAGE_2_BINS - 1
+    made["marks"] = Marks(
+        rng.integers(-2, c.STRATUM_COUNT, size, np.int8), bins_1, bins_2,
+        np.where(bins_1 < 0, -1, rng.integers(0, 3 << 20, bins_1.shape)).astype(np.int32),
+    )  # fmt: skip
+    return made
+
+
+@holds("count_marks")
+@pytest.mark.parametrize("rows", ROWS)
+def test_counts_of_the_rows_that_enter_a_histogram(rows):
+    for blocks in (1, 2) if rows in (33, 1000) else (1,):
+        check("count_marks", marked(rows), (blocks, histogram.COLUMN_COUNT), histogram.THREADS)
+
+
+@pytest.mark.parametrize("stratum", range(-2, c.STRATUM_COUNT))
+def test_counts_where_all_rows_are_of_one_stratum(stratum):
+    made = marked(128)
+    made["marks"].stratum[:] = stratum
+    made["marks"].bin_1[:, ::2] = -1
+    check("count_marks", made, (1, histogram.COLUMN_COUNT), histogram.THREADS)
+
+
+@holds("cumulate")
+@pytest.mark.parametrize("seed", [0, 1])
+def test_tables_are_summed_from_their_ends_and_scales_folded(seed):
+    made = world(33, seed)
+    check("cumulate", made, histogram.TABLE_ROWS, histogram.THREADS)
+
+
+# Tickers.
+
+
+@holds("apply_tickers")
+@pytest.mark.parametrize("count", ROWS)
+def test_the_tickers_of_so_many_listings(count):
+    made, rng = world(max(count, 1)), np.random.default_rng(count)
+    made["tick"] = words_of(count, ticker_segments=count)
+    made["tickers"] = tickers_of(rng.permutation(count), count)
+    check("apply_tickers", made, *exact(count))
+    if count in (33, 1000):
+        check("apply_tickers", made, *strided(count))
+
+
+# Rows.
+
+
+def to_apply(rows_of, world_, warps):
+    """The world with a batch, and counters at anything."""
+    rng = np.random.default_rng(len(rows_of))
+    batch = batch_of(rows_of)
+    tick = words_of(len(rows_of), segments=len(rows_of))
+    counters = rng.integers(0, 1000, (warps, len(c.COUNTER_NAMES)), np.int64)
+    return world_ | {"tick": tick, "batch": batch, "counters": counters}
+
+
+def with_books(made, seed=0):
+    """Books of any depth for half of the listings, half of them still without a level or a word."""
+    rng, col, books = np.random.default_rng(seed), made["columns"], made["books"]
+    count = min(col.validity.size, len(books.levels)) // 2
+    rows = rng.permutation(col.validity.size)[:count]
+    col.i32[c.SLOT] = c.NO_SLOT
+    col.u8[c.HAS_BOOK] = 0
+    col.i32[c.SLOT, rows] = rng.permutation(len(books.levels))[:count]
+    for k, row in enumerate(rows):
+        if k % 4 == 3:
+            continue
+        slot, middle = col.i32[c.SLOT, row], middle_of(made, row)
+        col.u8[c.HAS_BOOK, row] = col.u8[c.HAS_STATE, row] = 1
+        for side, sign in ((0, 1), (1, -1)):
+            steps = rng.integers(1, 3, c.LEVELS_KEPT)
+            books.price[slot, side] = middle - sign * np.cumsum(steps)
+            books.size[slot, side] = rng.choice([1, 2, 2.5, 3e38], c.LEVELS_KEPT)
+            books.levels[slot, side] = rng.choice([0, 1, 9, 10, 11, 31, 32, 32])
+            books.truncated[slot, side] = rng.integers(0, 2)
+    return made
+
+
+def updates_of(made, listing, count, seed):
+    rows = Rows(seed, middle_of(made, listing))
+    for _ in range(count):
+        rows.update()
+    return rows.rows
+
+
+@holds("apply")
+@pytest.mark.parametrize("count", ROWS)
+def test_updates_of_every_kind_for_so_many_listings(count):
+    made = with_books(world(max(count, 1)), count)
+    order = np.random.default_rng(count).permutation(count).tolist()
+    updates = {0: 0, 1: 40, 31: 12, 32: 4, 33: 4, 1000: 1}.get(count, 2)
+    rows_of = {i: updates_of(made, i, updates, i) for i in order}
+    blocks, threads = max(1, -(-count // 4)), 128
+    check("apply", to_apply(rows_of, made, 4 * blocks), blocks, threads)
+
+
+@functools.cache
+def skewed():
+    """One listing with hundreds of updates among some with one."""
+    made = with_books(world(129))
+    book = int(np.flatnonzero(made["columns"].u8[c.HAS_BOOK] != 0)[0])
+    busy = Rows(1, middle_of(made, book))
+    busy.snapshot(32)
+    for _ in range(200):
+        busy.delta(1)
+    rows_of = {i: updates_of(made, i, 1, i) for i in range(20) if i != book}
+    return to_apply(rows_of | {book: busy.rows}, made, 8)
+
+
+def test_one_busy_listing_among_quiet_ones():
+    check("apply", skewed(), 2, 128)
+
+
+def test_warps_that_go_round_the_grid():
+    made = with_books(world(33))
+    rows_of = {i: updates_of(made, i, 2, i) for i in range(33)}
+    check("apply", to_apply(rows_of, made, 8), 2, 128)
+
+
+def test_updates_for_listings_that_were_never_heard_of():
+    made = empty_world(33)
+    for array, value in zip(made["books"], (c.NO_PRICE, 0, 0, 0), strict=True):
+        array[:] = value
+    made["columns"].i32[c.SLOT, :20] = np.arange(20)
+    rows_of = {i: updates_of(made, i, 4, i) for i in range(33)}
+    check("apply", to_apply(rows_of, made, 36), 9, 128)
+
+
+@pytest.mark.parametrize("before", ["quote", "state_change", "clear"])
+def test_a_first_book_sees_what_one_lane_wrote_before_it(before):
+    """The top, the state and the gap are written by one lane and read by all."""
+    made = with_books(world(33))
+    made["columns"].u8[c.HAS_BOOK, 5], made["columns"].i32[c.SLOT, 5] = 0, 0
+    rows = Rows(2, 1000)
+    rows.quote()
+    getattr(rows, before)()
+    rows.snapshot(1)
+    rows.delta(2)
+    check("apply", to_apply({5: rows.rows}, made, 1), 1, 32)
+
+
+def test_a_side_is_filled_beyond_its_end_and_emptied():
+    """Forty levels on a side, from the best outwards and inwards; then all but two are removed."""
+    made = with_books(world(33))
+    made["columns"].i32[c.SLOT, :4] = np.arange(4)
+    rows_of = {}
+    for i in range(4):
+        rows = Rows(i, 1000)
+        rows.snapshot(0)
+        order = list(range(40))[:: 1 if i % 2 else -1]
+        side = 1 if i < 2 else -1
+        for away in [*order, *(n for n in order if n > 1)]:
+            size = 0.0 if len(rows.rows) > 40 else 1.0
+            rows.rows.append((NOW_NS, 0, 1000 - side * away, size, 3, side, 1, 0))
+        rows_of[i] = rows.rows
+    check("apply", to_apply(rows_of, made, 4), 1, 128)
