@@ -161,7 +161,8 @@ class Blocks(NamedTuple):
     count_2: NDArray[np.int32]  # [thread, stratum, list, bin]
     fold_sum: NDArray[np.int64]  # [thread, stratum, driver]
     fold_count: NDArray[np.int64]  # [thread, stratum, driver]
-    scored: NDArray[np.int64]  # [thread, stratum] rows
+    last_1: NDArray[np.int64]  # [thread, stratum, driver] largest bin counted, -1 = none
+    last_2: NDArray[np.int64]  # [thread, stratum, list]
 
 
 def padded(count: int) -> int:

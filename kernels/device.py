@@ -9,12 +9,12 @@ from typing import Any, Final
 from kernels.errors import DeviceError
 
 DEVICES: Final = ("auto", "cpu", "cuda")
-# Rows from which a shape is worth a second thread: observe costs some 3 us a row,
+# Rows from which a shape is worth a second thread: observe costs some 0.2 us a row,
 # apply 0.3. On a machine with no idle core a second thread costs more than it brings.
 PARALLEL_ROWS_MIN: Final = {
     "apply": 65_536,
     "apply_tickers": 65_536,
-    "observe": 4_096,
+    "observe": 2_048,
     "metrics": 16_384,
     "segment_median_mad": 32_768,
 }
@@ -88,10 +88,11 @@ def _shapes() -> dict[str, Callable[..., Any]]:
         "activity": liquidity.activity,
         "apply": apply.apply,
         "apply_tickers": tickers.apply_tickers,
-        "expire": expire.expire,
+        "find_fresh": expire.find_fresh,
         "metrics": features.metrics,
         "group_sums": group.group_sums,
         "group_scores": group.group_scores,
+        "name_members": group.name_members,
         "count_blocks": histogram.count_blocks,
         "cumulate": histogram.cumulate,
         "fold_scales": histogram.fold_scales,

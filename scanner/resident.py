@@ -32,6 +32,7 @@ from scanner.state import State
 from scanner.tick import (
     CLASS_EVERY_NS,
     CLASS_FIRST_NS,
+    Fresh,
     MetricColumns,
     cumulate,
     group_result,
@@ -142,7 +143,9 @@ class Resident:
         group_reference = state.groups.above[:, 0, 0][state.groups.kind[: state.groups.count]]
         self._launch(self._scanning)
         fresh, top = self._fetch_result(row_count)
-        groups = group_result(now_ns - window_ns, row_count, group_reference.copy(), state)
+        groups = group_result(
+            now_ns - window_ns, row_count, group_reference.copy(), state, self._host
+        )
         state.last_scan_ns = now_ns
         state.scan_count += 1
         metrics = MetricColumns(lambda: self.export_metrics(now_ns, row_count))
@@ -285,9 +288,7 @@ class Resident:
         held[:] = classes_after(activity[:row_count], held)
         self._device.upload([(a.columns.u8, state.columns.u8)])
 
-    def _fetch_result(
-        self, row_count: int
-    ) -> tuple[NDArray[np.uint32], dict[str, NDArray[np.uint32]]]:
+    def _fetch_result(self, row_count: int) -> tuple[Fresh, dict[str, NDArray[np.uint32]]]:
         """Bring what a ScanResult borrows to the mirror; returns fresh rows and ranked lists."""
         a, state = self._placed, self._state
         col, sc, g, common = state.columns, state.scores, state.groups, state.common
@@ -309,7 +310,14 @@ class Resident:
         ref = state.reference
         ref.hours_pooled[ref.slot] += pooled
         ref.total_pooled += pooled
-        fresh = np.flatnonzero(stratum[:row_count] != score.HELD).astype(np.uint32)
+        validity = col.validity[:row_count]
+        with_state = (validity & c.NO_STATE) == 0
+        one_sided = ((validity & c.NO_BID) != 0) != ((validity & c.NO_ASK) != 0)
+        fresh = Fresh(
+            np.flatnonzero(stratum[:row_count] != score.HELD).astype(np.uint32),
+            int(with_state.sum()),
+            int((one_sided & with_state).sum()),
+        )
         top = {name: ids_of(best[li][best[li] > 0]) for li, name in enumerate(LISTS)}
         return fresh, top
 

@@ -109,7 +109,8 @@ def empty_blocks(threads: int) -> Blocks:
         count_2=np.zeros((threads, c.STRATUM_COUNT, c.LIST_COUNT, STAGE_2_BINS), np.int32),
         fold_sum=np.zeros(grid, np.int64),
         fold_count=np.zeros(grid, np.int64),
-        scored=np.zeros((threads, c.STRATUM_COUNT), np.int64),
+        last_1=np.full(grid, -1, np.int64),
+        last_2=np.full((threads, c.STRATUM_COUNT, c.LIST_COUNT), -1, np.int64),
     )
 
 
@@ -251,6 +252,7 @@ class State:
         tick_f64: exact tick of every row, for turning prices into ticks.
         per_thread: counters and working memory of the apply shape.
         blocks: counts and working memory of the observe shape.
+        fresh: room for the ids of the rows of one scan.
         memory: baselines that new listings start from, None after a cold start.
         last_scan_ns: grid time of the last scan, 0 before the first.
         scan_count: scans so far.
@@ -274,6 +276,7 @@ class State:
         self.per_thread = empty_per_thread(max(threads, 1))
         self.blocks = empty_blocks(max(threads, 1))
         self.seen = np.zeros(size, np.int32)
+        self.fresh = np.zeros(size, np.uint32)
         self.memory: Memory | None = None
         self.last_scan_ns = 0
         self.scan_count = 0
@@ -455,6 +458,7 @@ class State:
             self.bar_had_state = np.append(self.bar_had_state, np.zeros(extra, np.bool_))
         self.tick_f64 = np.append(self.tick_f64, np.full(extra, np.nan))
         self.seen = np.zeros(capacity, np.int32)
+        self.fresh = np.zeros(capacity, np.uint32)
         self._generation = np.append(self._generation, np.zeros(extra, np.uint32))
 
     def _grow_books(self) -> None:

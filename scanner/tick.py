@@ -4,7 +4,7 @@ Nothing here knows the time or a venue; the same calls give the same state bytes
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,9 @@ from scanner.result import LISTS, GroupResult, ScanResult
 from scanner.state import State
 
 MEMBERS_NAMED: Final = 8
+NOTABLE_P: Final = 0.01  # Of a group whose members are named.
 MEMBER_STRENGTH_MIN: Final = 2.0  # -log10 p of a member that is worth naming.
+SCALES: Final = tuple(f"common_scale_{s}" for s in range(c.STRATUM_COUNT))
 CLASS_FIRST_NS: Final = 60_000_000_000
 CLASS_EVERY_NS: Final = 600_000_000_000
 
@@ -49,12 +51,11 @@ def scan(
         raise ValueError(f"scan: now_ns was {now_ns}, expected more than {state.last_scan_ns}")
     if state.reference.roll(now_ns):
         cumulate(state, device)
-    device.expire(row_count, now_ns, state.columns)
+    fresh = _find_fresh(now_ns, row_count, state, device)
     assign_classes(now_ns, row_count, state, device)
-    fresh = np.flatnonzero(state.columns.u8[c.FRESH, :row_count]).astype(np.uint32)
     reference_count = state.common.above_2[:, 0, 0].copy()
     device.observe(
-        fresh, now_ns, state.columns, state.books, state.scores, state.common, state.blocks
+        fresh.ids, now_ns, state.columns, state.books, state.scores, state.common, state.blocks
     )
     groups = _score_groups(now_ns, row_count, state, device, members_min, window_ns)
     top = {
@@ -66,6 +67,21 @@ def scan(
     state.scan_count += 1
     metrics = MetricColumns(lambda: export_metrics(now_ns, row_count, state, device))
     return scan_result(now_ns, row_count, fresh, reference_count, top, groups, state, metrics)
+
+
+class Fresh(NamedTuple):
+    """What is to be scored, and how many rows of the market have a state."""
+
+    ids: NDArray[np.uint32]  # ascending
+    with_state: int
+    one_sided: int
+
+
+def _find_fresh(now_ns: int, row_count: int, state: State, device: CpuDevice) -> Fresh:
+    """End what has expired, and find what changed since the last scan."""
+    ids, states = state.fresh[:row_count], np.zeros(2, np.int64)
+    count = device.find_fresh(row_count, now_ns, state.columns, ids, states)
+    return Fresh(ids[:count].copy(), *states.tolist())
 
 
 def assign_classes(now_ns: int, row_count: int, state: State, device: CpuDevice) -> None:
@@ -85,7 +101,8 @@ def _top(
     li: int, row_count: int, hold_after_ns: int, k: int, state: State, device: CpuDevice
 ) -> NDArray[np.uint32]:
     best = np.zeros(k, np.uint64)
-    count = device.top_k(row_count, hold_after_ns, state.scores.key[li], state.columns, best)
+    observed_ns = state.columns.i64[c.OBSERVED_NS]
+    count = device.top_k(row_count, hold_after_ns, state.scores.key[li], observed_ns, best)
     return ids_of(best[:count])
 
 
@@ -133,11 +150,11 @@ def _score_groups(
     fresh = bins >= 0
     np.add.at(ref.hours_group[ref.slot], (g.kind[:n][fresh], bins[fresh]), 1)
     np.add.at(ref.total_group, (g.kind[:n][fresh], bins[fresh]), 1)
-    return group_result(now_ns - window_ns, row_count, reference, state)
+    return group_result(now_ns - window_ns, row_count, reference, state, device)
 
 
 def group_result(
-    after_ns: int, row_count: int, reference: NDArray[np.int64], state: State
+    after_ns: int, row_count: int, reference: NDArray[np.int64], state: State, device: CpuDevice
 ) -> GroupResult:
     """What a scan says of groups: its own scores and the held ones.
 
@@ -146,13 +163,13 @@ def group_result(
         row_count: rows in use.
         reference: int64[group], histogram entries before this scan.
         state: whose groups were scored.
+        device: that names the members of the notable ones.
     """
     g = state.groups
     n = g.count
     with np.errstate(invalid="ignore"):
         direction = (g.sums[3, :n] / (1 << 20) / g.sums[4, :n]).astype(np.float32)
     p, fresh = g.p[:n].copy(), g.bins[:n] >= 0
-    notable = np.flatnonzero(fresh & (p <= 0.01))
     return GroupResult(
         underlying=g.underlying[:n].copy(),
         expiry_ns=g.expiry_ns[:n].copy(),
@@ -162,40 +179,35 @@ def group_result(
         p=p,
         score=-np.log10(p),
         reference_count=reference,
-        members=_members(notable, after_ns, row_count, state),
+        members=_members(fresh & (p <= NOTABLE_P), after_ns, row_count, state, device),
         direction=direction,
     )
 
 
 def _members(
-    which: NDArray[np.intp], after_ns: int, row_count: int, state: State
+    wanted: NDArray[np.bool_], after_ns: int, row_count: int, state: State, device: CpuDevice
 ) -> NDArray[np.int32]:
-    """Strongest members of a few notable groups, padded with -1."""
-    named = np.full((state.groups.count, MEMBERS_NAMED), -1, np.int32)
-    col = state.columns
-    live = (col.u8[c.SCORED, :row_count] != 0) & (col.i64[c.OBSERVED_NS, :row_count] > after_ns)
-    score = state.scores.score[0, :row_count]
-    for g in which:
-        column = c.EXPIRY_GROUP if state.groups.kind[g] == 0 else c.UNDERLYING_GROUP
-        inside = np.flatnonzero(live & (col.i32[column, :row_count] == g))
-        strong = inside[score[inside] > MEMBER_STRENGTH_MIN]
-        order = np.lexsort((strong, -score[strong]))[:MEMBERS_NAMED]
-        named[g, : len(order)] = strong[order]
+    """Strongest members of the notable groups, padded with -1."""
+    named = np.full((len(wanted), MEMBERS_NAMED), -1, np.int32)
+    if wanted.any():
+        device.name_members(
+            row_count, after_ns, MEMBER_STRENGTH_MIN, state.columns, state.scores.score[0], wanted,
+            named,
+        )  # fmt: skip
     return named
 
 
 def scan_result(
-    now_ns: int, row_count: int, fresh: NDArray[np.uint32], reference_count: NDArray[np.int64],
+    now_ns: int, row_count: int, fresh: Fresh, reference_count: NDArray[np.int64],
     top: dict[str, NDArray[np.uint32]], groups: GroupResult, state: State,
     metrics: Mapping[str, NDArray[np.float32]],
 ) -> ScanResult:  # fmt: skip
     """Borrow the state's columns as what the scan says."""
     n, col, sc = row_count, state.columns, state.scores
-    validity = col.validity[:n]
     return ScanResult(
         scan_index=state.scan_count - 1,
         now_ns=now_ns,
-        fresh=fresh,
+        fresh=fresh.ids,
         p=sc.p[:, :n],
         score=sc.score[:, :n],
         statistic=sc.statistic[:, :n],
@@ -206,28 +218,24 @@ def scan_result(
         stratum=col.u8[c.STRATUM, :n],
         reference_count=reference_count,
         observed_ns=col.i64[c.OBSERVED_NS, :n],
-        validity=validity,
+        validity=col.validity[:n],
         warming=col.i32[c.OWN_COUNT, :n] < 30,
         top=top,
         groups=groups,
         metrics=metrics,
-        market=_market(len(fresh), validity, state),
+        market=_market(fresh, state),
     )
 
 
-def _market(fresh_count: int, validity: NDArray[np.uint16], state: State) -> dict[str, float]:
+def _market(fresh: Fresh, state: State) -> dict[str, float]:
     """Market-wide aggregates: activity, withdrawal, and the common scale of each stratum."""
-    with_state = (validity & c.NO_STATE) == 0
-    one_sided = ((validity & c.NO_BID) != 0) != ((validity & c.NO_ASK) != 0)
-    total = int(with_state.sum())
+    share = fresh.one_sided / fresh.with_state if fresh.with_state else np.nan
     market = {
-        "fresh": float(fresh_count),
-        "with_state": float(total),
-        "one_sided_share": float((one_sided & with_state).sum()) / total if total else np.nan,
+        "fresh": float(len(fresh.ids)),
+        "with_state": float(fresh.with_state),
+        "one_sided_share": share,
     }
-    for s in range(c.STRATUM_COUNT):
-        market[f"common_scale_{s}"] = float(state.common.scale[s].mean())
-    return market
+    return market | dict(zip(SCALES, state.common.scale.mean(axis=1).tolist(), strict=True))
 
 
 def export_metrics(

@@ -148,15 +148,14 @@ def rank(
 
 def tally(
     n: int, t: NDArray[np.int32], count_1: NDArray[np.int32], count_2: NDArray[np.int32],
-    fold_sum: NDArray[np.int64], fold_count: NDArray[np.int64], scored: NDArray[np.int64],
+    fold_sum: NDArray[np.int64], fold_count: NDArray[np.int64], last_1: NDArray[np.int64],
+    last_2: NDArray[np.int64],
 ) -> None:  # fmt: skip
     """Count the bins of a block; the tables belong to one thread.
 
     count_1: int32[stratum, driver, bin]. count_2: int32[stratum, list, bin]. fold_sum,
-    fold_count: int64[stratum, driver]. scored: int64[stratum] rows.
+    fold_count: int64[stratum, driver]. last_1, last_2: largest bins counted, -1 = none.
     """
-    for j in range(n):
-        scored[t[at.STRATUM + j]] += t[at.SCORED + j]
     for k in range(c.DRIVER_COUNT):
         for j in range(n):
             b = t[at.BIN + k * at.BLOCK + j]
@@ -165,7 +164,10 @@ def tally(
                 count_1[stratum, k, b] += 1
                 fold_sum[stratum, k] += t[at.FOLD + k * at.BLOCK + j]
                 fold_count[stratum, k] += 1
+                last_1[stratum, k] = max(last_1[stratum, k], b)
     for li in range(c.LIST_COUNT):
         for j in range(n):
             if t[at.SCORED + j] != 0:
-                count_2[t[at.STRATUM + j], li, t[at.BIN_LIST + li * at.BLOCK + j]] += 1
+                stratum, b = t[at.STRATUM + j], t[at.BIN_LIST + li * at.BLOCK + j]
+                count_2[stratum, li, b] += 1
+                last_2[stratum, li] = max(last_2[stratum, li], b)

@@ -8,7 +8,8 @@ from typing import Final
 
 from kernels import columns as c
 
-BLOCK: Final = 128  # Rows of a block: all fields of 128 rows stay in a core's own cache.
+BLOCK: Final = 512  # Rows of a block: all fields of all its rows stay in a core's own cache.
+PIECE: Final = 64  # Rows at a time where they are spread: each has a cache line in every column.
 
 # float32: what is read from columns
 BID_SIZE, ASK_SIZE, OFI_BUY, OFI_SELL, SPREAD_SUM, DEPTH_SUM, WEIGHT = range(0, 7 * BLOCK, BLOCK)

@@ -22,14 +22,31 @@ def visit_block(
     scores: Scores, common: Common, blocks: Blocks,
 ) -> None:  # fmt: skip
     """Score block b of the fresh rows `ids` and clear their fresh flags."""
-    rows, s, t, w = blocks.rows[thread], blocks.f32[thread], blocks.i32[thread], blocks.i64[thread]
+    rows = blocks.rows[thread]
     n = set_aside(b * at.BLOCK, thread, ids, now_ns, columns, books, scores, common, blocks)
     if n == 0:
         return
     first = np.int64(rows[0])
-    if np.int64(rows[n - 1]) - first != n - 1:
-        first = np.int64(SPREAD_ROWS)
-    take_block(n, first, thread, columns, scores, blocks)
+    if np.int64(rows[n - 1]) - first == n - 1:
+        score_rows(n, first, rows, thread, now_ns, columns, books, scores, common, blocks)
+        return
+    for start in range(0, n, at.PIECE):
+        piece = rows[start : min(start + at.PIECE, n)]
+        score_rows(
+            piece.size, SPREAD_ROWS, piece, thread, now_ns, columns, books, scores, common, blocks
+        )
+
+
+def score_rows(
+    n: int, first: int, rows: NDArray[np.uint32], thread: int, now_ns: int, columns: Columns,
+    books: Books, scores: Scores, common: Common, blocks: Blocks,
+) -> None:  # fmt: skip
+    """Score n regular rows that were observed before.
+
+    first: the first of rows that follow one another, SPREAD_ROWS for others.
+    """
+    s, t, w = blocks.f32[thread], blocks.i32[thread], blocks.i64[thread]
+    take_block(n, first, rows, thread, columns, scores, blocks)
     read_clocks(n, now_ns, s, t, w)
     read_means(n, s, t)
     read_books(n, rows, columns, books, s, t)
@@ -44,10 +61,10 @@ def visit_block(
     combine(n, common, s, t)
     weigh(n, s, t, w)
     rank(n, rows, common, s, t, w)
-    give_block(n, first, thread, columns, scores, blocks)
+    give_block(n, first, rows, thread, columns, scores, blocks)
     tally(
         n, t, blocks.count_1[thread], blocks.count_2[thread], blocks.fold_sum[thread],
-        blocks.fold_count[thread], blocks.scored[thread],
+        blocks.fold_count[thread], blocks.last_1[thread], blocks.last_2[thread],
     )  # fmt: skip
 
 

@@ -26,14 +26,25 @@ def is_counted(i: int, now_ns: int, window_ns: int, columns: Columns) -> bool:
 
 def strength_of(i: int, scores: Scores) -> int:
     """Spike strength of a row, at most 4, in units of 2**-20: sums of integers have no order."""
-    s = minus_log10(scores.p[0, i])
-    return np.int64(min(STRENGTH_MAX, s) * UNIT)
+    return strength_at(scores.p[0, i])
+
+
+def strength_at(p: float) -> int:
+    """Strength -log10 p, at most 4, in units of 2**-20."""
+    s = minus_log10(p)
+    return np.int64((min(STRENGTH_MAX, s)) * UNIT)
 
 
 def signed_pressure_of(i: int, columns: Columns) -> int:
     """Pressure of a row on the underlying, within +-10, in units of 2**-20; puts turn the sign."""
-    clipped = min(max(columns.f32[c.PRESSURE, i], -PRESSURE_MAX), PRESSURE_MAX)
-    return np.int64((-clipped if columns.f32[c.DELTA, i] < ZERO else clipped) * UNIT)
+    return signed_pressure(columns.f32[c.PRESSURE, i], columns.f32[c.DELTA, i])
+
+
+def signed_pressure(pressure: float, delta: float) -> int:
+    """Pressure within +-10, in units of 2**-20, with the other sign for a negative delta."""
+    clipped = max(pressure, -PRESSURE_MAX)
+    clipped = min(clipped, PRESSURE_MAX)
+    return np.int64((-clipped if delta < ZERO else clipped) * UNIT)
 
 
 def score_group(

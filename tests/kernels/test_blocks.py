@@ -44,7 +44,7 @@ def counted(marks):
             folds[1, s, k] += 1
         for li in range(c.LIST_COUNT):
             bins_2[s, li, marks.bin_2[r, li]] += 1
-    return bins_1, bins_2, folds[0], folds[1], np.bincount(marks.stratum[rows], minlength=5)
+    return bins_1, bins_2, folds[0], folds[1]
 
 
 def bytes_of(state):
@@ -71,6 +71,6 @@ def test_blocks_leave_the_bytes_that_rows_leave(device, market, count):
         assert [name for name in theirs if mine[name] != theirs[name]] == []
         expected = counted(marks)
         blocks = other.blocks
-        names = ("count_1", "count_2", "fold_sum", "fold_count", "scored")
+        names = ("count_1", "count_2", "fold_sum", "fold_count")
         for name, table in zip(names, expected, strict=True):
             assert np.array_equal(getattr(blocks, name).sum(axis=0), table), name
