@@ -72,8 +72,8 @@ class EngineSettings(Section):
     """Scoring period, ms, a multiple of tick_ms: strata of freshness start at 1 s."""
     listings_capacity: Annotated[int, _within(1, LISTINGS_MAX), IN_BLOCKS] = 16_384
     """Rows allocated at start, rounded up to 128, some 800 bytes each: the crypto universe is 10^4.
-    More listings make room for themselves; while a full state of n rows is copied, a fourth as much
-    memory again is taken, so name what will be listed where that is 10^6."""
+    More make room for themselves, a quarter more at a time; while the full rows are copied, a third
+    as much memory is taken beside them, so name what will be listed where that is 10^6."""
     depth_slots_capacity: Annotated[int, _within(0, LISTINGS_MAX)] = 16_384
     """Listings that may keep a book below the touch at once; more have the touch."""
     device: Annotated[Literal["auto", "cpu", "cuda"], LOCAL] = "auto"
