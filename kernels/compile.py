@@ -50,17 +50,21 @@ def cache_folder() -> Path:
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a launch shape for the CPU, parallel where it has a prange."""
-    return _build(function, parallel="prange" in function.__code__.co_names)
+    return _build(function, parallel="prange" in function.__code__.co_names, entry=True)
 
 
 @functools.cache
-def _build(function: Callable[..., Any], *, parallel: bool) -> Callable[..., Any]:
+def _build(function: Callable[..., Any], *, parallel: bool, entry: bool) -> Callable[..., Any]:
     import numba  # noqa: PLC0415
 
     cached = _use_cache(numba)
     if function in (bits.float_bits, bits.bits_float):
         return _bit_casts()[function.__name__]
-    flags: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": cached}
+    flags: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+    # Python calls launch shapes alone, and C calls none: what would unpack the bundles of arrays
+    # for them is more code than the kernels, and was half of a first start. What cannot be called
+    # stays out of the cache, whose entries do not tell the two apart.
+    flags |= {"no_cfunc_wrapper": True, "no_cpython_wrapper": not entry, "cache": cached and entry}
     if parallel:
         flags["parallel"] = True
     else:
@@ -79,7 +83,7 @@ def _rebound(function: Callable[..., Any]) -> Callable[..., Any]:
     for name in function.__code__.co_names:
         value = names.get(name)
         if isinstance(value, FunctionType) and value.__module__.startswith(PREFIX):
-            names[name] = _build(value, parallel=False)
+            names[name] = _build(value, parallel=False, entry=False)
     copy = FunctionType(function.__code__, names, function.__name__, function.__defaults__)
     copy.__module__ = function.__module__
     copy.__qualname__ = function.__qualname__
