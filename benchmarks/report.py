@@ -26,7 +26,7 @@ def _decode(rows: list[dict[str, Any]]) -> list[str]:
     lines = [
         "## Decode", "",
         "Deribit frames to event rows, batches of 256, processor time of one core, median of 15 interleaved rounds, beside",
-        "a msgspec typed decode to float64 columns (`benchmarks/peers.py`), which does not build change ids, flags, trade keys or the frame",
+        "a msgspec typed decode to float64 columns (`benchmarks/peers/decode.py`), which does not build change ids, flags, trade keys or the frame",
         "table. `scanned` frames were taken by the byte scanner; `without` is the time of all of them by msgspec alone (blocks, snapshots,",
         "windows, and whatever else the scanner refuses). Floor of this version: ratio 1.2. Printed by `benchmarks/run.py decode`.", "",
         "| frame | bytes | us | messages/s | msgspec typed us | ratio | floor | scanned | without us |", "|---|--:|--:|--:|--:|--:|---|--:|--:|",

@@ -26,7 +26,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import frames, peers, report  # noqa: E402
+from benchmarks import frames, report  # noqa: E402
+from benchmarks.peers import decode as peers  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "bench.json"
 BATCH = 256

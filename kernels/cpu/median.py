@@ -135,27 +135,35 @@ def order_lanes(rows: int, lanes: NDArray[np.float32]) -> None:
 
 
 def merge_lanes(rows: int, lanes: NDArray[np.float32]) -> None:
-    """Sort lanes that fall and then rise (Batcher's bitonic merger); rows beyond are infinite."""
-    whole = 1
-    while whole < rows:
-        whole *= 2
-    lanes[rows * LANES : whole * LANES] = INF
-    apart = whole // 2
+    """Sort the lower half of lanes that fall and then rise, as far as their middle members.
+
+    Batcher's bitonic merger; rows beyond the last count as infinite, and what its first step puts
+    into the upper half is not wanted.
+    """
+    half = 1
+    while half <= rows // 2:
+        half *= 2
+    if rows > half:
+        exchange(0, half, rows - half, lanes)
+    else:
+        lanes[rows * LANES : half * LANES] = INF
+    apart = half // 2
     while apart > 0:
-        for row in range(0, whole, 2 * apart):
+        for row in range(0, half, 2 * apart):
             exchange(row, row + apart, apart, lanes)
         apart //= 2
 
 
 def exchange(low: int, high: int, rows: int, lanes: NDArray[np.float32]) -> None:
     """Leave the smaller of each pair in the low rows and the larger in the high ones."""
-    lower = lanes[low * LANES : (low + rows) * LANES]
-    upper = lanes[high * LANES : (high + rows) * LANES]
-    for k in range(lower.size):
-        a, b = lower[k], upper[k]
+    # Natural numbers: an index that may be negative is counted from the end, and no loop that
+    # asks for it is vectorised.
+    first, second = np.uint64(low * LANES), np.uint64(high * LANES)
+    for k in range(np.uint64(rows * LANES)):
+        a, b = lanes[first + k], lanes[second + k]
         ordered = a < b
-        lower[k] = a if ordered else b
-        upper[k] = b if ordered else a
+        lanes[first + k] = a if ordered else b
+        lanes[second + k] = b if ordered else a
 
 
 def deviate(rows: int, centre: NDArray[np.float32], lanes: NDArray[np.float32]) -> None:
