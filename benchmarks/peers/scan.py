@@ -26,7 +26,7 @@ from kernels.compile import compiled
 from kernels.cpu.median import BUCKETS, LANES, NETWORK_ROWS, median_mad_stripe
 from kernels.laws import bits
 
-TILE = 64
+TILE = 32
 BLOCK_ROWS = 16_384
 LEVELS = 10
 HALF_TICK = 0.00025  # of scan_spec.make_tick
