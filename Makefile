@@ -6,6 +6,8 @@ STAMP  := $(VENV)/installed
 # The CUDA compilers and tools live in an environment of their own: 1.2 GB that nothing else needs.
 GPU_VENV  := .venv-gpu-check
 GPU_STAMP := $(GPU_VENV)/installed
+PEERS  := $(or $(SCANNER_SHARED),../shared)/bench_peers
+BENCH  := $(if $(wildcard $(PEERS)/bench_scan.py),.venv-bench/installed)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check fix gpu-check gpu bench docs lock clean
@@ -58,7 +60,13 @@ gpu-check: $(STAMP) $(GPU_STAMP)  ## checks of the CUDA target that need no GPU
 gpu: $(STAMP)    ## checks on a GPU; fails where there is none
 	@echo "gpu: no CUDA kernels exist yet, so there is nothing to run" >&2; exit 1
 
-bench: $(STAMP)  ## baselines, printed with the machine
+.venv-bench/installed: requirements-bench.txt
+	@echo "creating .venv-bench for the peers, $$(grep -c '==' requirements-bench.txt) pinned packages"
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/pip install --disable-pip-version-check --no-input --quiet --require-hashes -r requirements-bench.txt
+	@touch $@
+
+bench: $(STAMP) $(BENCH)  ## baselines, printed with the machine, and beside peers where their harness is
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
 docs: $(STAMP)   ## regenerate what is generated: METRICS.md, the alert schema, the README picture
@@ -68,6 +76,7 @@ lock:            ## compile the pinned requirements (needs uv on the PATH)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group dev pyproject.toml -o requirements-dev.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group gpu-check --constraint requirements-dev.txt pyproject.toml -o requirements-gpu-check.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group pyproject.toml:bench -o requirements-bench.txt
 
-clean:           ## remove the environment and caches
-	rm -rf $(VENV) $(GPU_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean:           ## remove the environments and caches
+	rm -rf $(VENV) $(GPU_VENV) .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis

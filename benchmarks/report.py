@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers.report import section
+
 HEAD = """# Performance
 
 Written by `benchmarks/run.py` (`make bench`); do not edit. First baselines, on the CPU; no GPU was used.
@@ -18,6 +20,7 @@ def write(results: dict[str, Any], path: Path) -> None:
     lines = [HEAD.format(**results["machine"])]
     lines += _decode(results["decode"])
     lines += _scan(results["scan"])
+    lines += section(results["peers"])
     lines += _others(results)
     path.write_text("\n".join(lines) + "\n")
 

@@ -1,6 +1,6 @@
 """`make bench`: baselines, printed with machine, versions and the memory roof of the run.
 
-    .venv/bin/python benchmarks/run.py [decode scan replay goog cold]
+    .venv/bin/python benchmarks/run.py [decode scan replay goog cold peers]
 
 Raw results go to benchmarks/results/bench.json, and docs/PERFORMANCE.md is written from them.
 """
@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import frames, report  # noqa: E402
-from benchmarks.peers import decode as peers  # noqa: E402
+from benchmarks.peers import decode as msgspec_peer  # noqa: E402
+from benchmarks.peers.run import peers  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "bench.json"
 BATCH = 256
@@ -71,9 +72,9 @@ def decode() -> list[dict[str, Any]]:
     names = frames.symbols(200)
     rows = {name: i for i, name in enumerate(names)}
     kinds: dict[str, tuple[list[bytes], Callable[..., Any]]] = {
-        "book change": (frames.book_changes(rng, names, 4096), peers.book_columns),
-        "ticker": (frames.tickers(rng, names, 4096), peers.ticker_columns),
-        "trades": (frames.trades(rng, names, 4096), peers.trade_columns),
+        "book change": (frames.book_changes(rng, names, 4096), msgspec_peer.book_columns),
+        "ticker": (frames.tickers(rng, names, 4096), msgspec_peer.ticker_columns),
+        "trades": (frames.trades(rng, names, 4096), msgspec_peer.trade_columns),
     }
     found = []
     for kind, (messages, peer) in kinds.items():
@@ -217,6 +218,7 @@ def cold() -> dict[str, float]:
 
 QUESTIONS: dict[str, Callable[[], Any]] = {
     "decode": decode, "scan": scan, "replay": replay, "goog": goog, "cold": cold,
+    "peers": peers,
 }  # fmt: skip
 
 

@@ -518,7 +518,13 @@ def test_wheel_holds_the_three_packages():
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements.txt", "requirements-dev.txt", "requirements-gpu-check.txt"]
+    "name",
+    [
+        "requirements.txt",
+        "requirements-dev.txt",
+        "requirements-gpu-check.txt",
+        "requirements-bench.txt",
+    ],
 )
 def test_every_requirement_is_pinned_with_hashes_and_no_address(name):
     text = (ROOT / name).read_text()

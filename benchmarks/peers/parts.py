@@ -1,0 +1,163 @@
+"""Parts of the product's engines: group medians beside the peer's loop, and where the time goes.
+
+Run in the environment of the peers with the harness on the path; prints one JSON object.
+"""
+
+import gc
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scan_engines
+import scan_spec as spec
+from numba import prange, set_num_threads
+from numpy.typing import NDArray
+
+from benchmarks.peers import books, scan
+from kernels.compile import compiled
+from kernels.cpu.median import BUCKETS, LANES, NETWORK_ROWS, segment_median_mad
+
+ROUNDS = 25
+LISTINGS = 100_000
+SEED = int(sys.argv[1])
+
+median_mad = compiled(segment_median_mad)
+
+
+@compiled
+def score_stripe(
+    stripe: int, stripes: int, start: NDArray[np.int64], median: NDArray[np.float32],
+    mad: NDArray[np.float32], s: NDArray[np.float32], q: NDArray[np.float32],
+    score: NDArray[np.float32],
+) -> None:  # fmt: skip
+    groups = median.size
+    for g in range(stripe * groups // stripes, (stripe + 1) * groups // stripes):
+        rows = slice(start[g], start[g + 1])
+        scan.score_group(median[g], mad[g], s[rows], q[rows], score[rows])
+
+
+@compiled
+def score_groups(
+    stripes: int, start: NDArray[np.int64], median: NDArray[np.float32],
+    mad: NDArray[np.float32], s: NDArray[np.float32], q: NDArray[np.float32],
+    score: NDArray[np.float32],
+) -> None:  # fmt: skip
+    for stripe in prange(stripes):
+        score_stripe(stripe, stripes, start, median, mad, s, q, score)
+
+
+def timed(works: dict[str, Callable[[], Any]], rounds: int = ROUNDS) -> dict[str, Any]:
+    """Wall and processor seconds of every work in interleaved rounds, caches as left by others."""
+    found: dict[str, Any] = {name: {"wall": [], "cpu": []} for name in works}
+    for work in works.values():
+        work()
+    for _ in range(rounds):
+        for name, work in works.items():
+            gc.collect()
+            cpu, wall = time.process_time(), time.perf_counter()
+            work()
+            found[name]["wall"].append(time.perf_counter() - wall)
+            found[name]["cpu"].append(time.process_time() - cpu)
+    return found
+
+
+def medians(threads: int) -> dict[str, Any]:
+    """The group half of the scan: medians, MADs and scores of 100,000 listings."""
+    set_num_threads(threads)
+    start = spec.make_static(LISTINGS, SEED)["gstart"]
+    rng = np.random.default_rng(SEED)
+    s, q = rng.normal(size=LISTINGS), rng.random(LISTINGS)
+    peer_score, score = np.full(LISTINGS, np.nan), np.full(LISTINGS, np.nan, np.float32)
+    single_s, single_q = s.astype(np.float32), q.astype(np.float32)
+    order = np.argsort(np.diff(start), kind="stable").astype(np.int32)
+    median, mad = np.full((2, order.size), np.nan, np.float32)
+    lanes = np.full((threads, (NETWORK_ROWS + 1) * LANES), np.nan, np.float32)
+    count = np.full((threads, BUCKETS), -1, np.int32)
+    per_group = scan_engines._numba_kernels(threads > 1)[1]  # noqa: SLF001 - the peer itself
+
+    def ours() -> None:
+        median_mad(single_s, start, order, lanes, count, median, mad)
+        score_groups(threads, start, median, mad, single_s, single_q, score)
+
+    found = timed({"product": ours, "peer": lambda: per_group(start, s, q, peer_score)})
+    np.testing.assert_allclose(score, peer_score, rtol=1e-3)
+    clock = "cpu" if threads == 1 else "wall"
+    mine, other = found["product"][clock], found["peer"][clock]
+    return {
+        "threads": threads, "clock": clock, "groups": order.size,
+        "product_ns": statistics.median(mine) / LISTINGS * 1e9,
+        "peer_ns": statistics.median(other) / LISTINGS * 1e9,
+        "speedup": statistics.median(b / a for a, b in zip(mine, other, strict=True)),
+    }  # fmt: skip
+
+
+@compiled
+def tiles(
+    book: NDArray[np.float32], distance: NDArray[np.uint16], decay: NDArray[np.float32],
+    state: NDArray[np.float32], s: NDArray[np.float32], q: NDArray[np.float32],
+) -> None:  # fmt: skip
+    for tile in range(book.shape[0]):
+        scan.scan_tile(book[tile], distance[tile], decay, state[tile], s, q)
+
+
+def scan_parts() -> dict[str, float]:
+    """Processor nanoseconds a listing of the scan's parts, one thread, from memory and from cache."""
+    static, ticks = spec.make_static(LISTINGS, SEED), [spec.make_tick(LISTINGS, SEED, 0)]
+    engine = scan.ProductScan(static, spec.make_state(LISTINGS, SEED), ticks, 1)
+    book, distance, decay = engine.ticks[0]
+    s, q = np.empty(scan.TILE, np.float32), np.empty(scan.TILE, np.float32)
+    few = 1024 // scan.TILE
+    again = engine.state[:few].copy()
+
+    def from_cache() -> None:
+        again[:] = engine.state[:few]  # Unmoved inputs would wear the variances to subnormals.
+        for _ in range(LISTINGS // 1024):
+            tiles(book[:few], distance[:few], decay, again, s, q)
+
+    return per_unit(
+        {
+            "per listing, from memory": lambda: tiles(book, distance, decay, engine.state, s, q),
+            "per listing, from cache": from_cache,
+            "whole scan": lambda: engine.tick(0),
+        },
+        LISTINGS,
+    )
+
+
+def book_parts() -> dict[str, float]:
+    """Processor nanoseconds an update of the parts of applying events, one thread."""
+    rng = np.random.default_rng(SEED)
+    listings, events = 10_000, 50_000
+    listing = np.minimum((listings * rng.random(events) ** 3).astype(np.int32), listings - 1)
+    side = rng.integers(0, 2, events).astype(np.int8)
+    away = np.minimum(rng.geometric(0.18, events), 20)
+    price = np.where(side == 0, 1000 - away, 1000 + away).astype(np.int32)
+    kind = (rng.random(events) < 0.1).astype(np.int8)
+    size = np.where(rng.random(events) < 0.25, 0.0, rng.lognormal(2, 1, events))
+    batch = (listing, kind, side, price, size)
+    engine = books.ProductBooks(rng.lognormal(2, 1, (listings, 2, 12)), [batch])
+    given = engine.batches[0].listing
+    return per_unit(
+        {
+            "grouping by listing": lambda: books.segment(
+                given, engine.start, engine.order, engine.touched
+            ),
+            "whole batch": lambda: engine.apply(0),
+        },
+        events,
+    )
+
+
+def per_unit(works: dict[str, Callable[[], Any]], units: int) -> dict[str, float]:
+    found = timed(works)
+    return {name: statistics.median(found[name]["cpu"]) / units * 1e9 for name in works}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps({
+        "medians": [medians(1), medians(2)], "scan_parts": scan_parts(), "book_parts": book_parts(),
+    }))  # fmt: skip

@@ -1,0 +1,64 @@
+"""Drive the harness of peers that lies beside the repository, with the product beside its peers.
+
+The harness is not copied; where it or its environment is absent, the answer says why.
+"""
+
+import json
+import os
+import random
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HARNESS = Path(os.environ.get("SCANNER_SHARED", ROOT.parent / "shared")) / "bench_peers"
+PYTHON = ROOT / ".venv-bench" / "bin" / "python"
+ADAPTER = ROOT / "benchmarks" / "peers" / "adapter.py"
+SCANS = (("10000,100000", 15), ("1600000", 7))  # listings, rounds
+TOP = 50
+
+
+def peers() -> dict[str, Any]:
+    """Scan, book and median rows with everything the harness measured; or why there are none."""
+    if not (HARNESS / "bench_scan.py").exists():
+        return {"skipped": "the harness bench_peers is not present beside the repository"}
+    if not PYTHON.exists():
+        return {"skipped": "there is no .venv-bench; `make bench` creates it"}
+    seed = random.SystemRandom().randrange(1 << 31)
+    scans = []
+    for listings, rounds in SCANS:
+        scans += harness("bench_scan.py", seed, ["--n", listings, "--rounds", str(rounds)])
+    books = harness("bench_books.py", seed, ["--rounds", "15"])
+    parts = run(["-m", "benchmarks.peers.parts", str(seed)])
+    for row in [*scans, *books]:
+        if row["engine"].startswith("product"):
+            assert right(row), f"{row['engine']} was {row['check']}, expected the peers' answer"
+    return {"seed": seed, "scan": scans, "books": books, **json.loads(parts)}
+
+
+def right(row: dict[str, Any]) -> bool:
+    """Whether the harness found the answer equal; it lets NaN scores pass, which this does not."""
+    found = row["check"]
+    if row["bench"] == "books":
+        return bool(found == "agrees")
+    return found.startswith("agrees") and "nan" not in found and f"{TOP}/{TOP}" in found
+
+
+def harness(script: str, seed: int, arguments: list[str]) -> list[dict[str, Any]]:
+    """Rows of one script of the harness."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / "rows.jsonl"
+        run([str(HARNESS / script), "--product", str(ADAPTER), "--seed", str(seed),
+             "--json", str(rows), *arguments])  # fmt: skip
+        return [json.loads(line) for line in rows.read_text().splitlines()]
+
+
+def run(arguments: list[str]) -> str:
+    """Standard output of the peers' Python, run with the harness and the product on its path."""
+    path = os.pathsep.join((str(ROOT), str(HARNESS)))
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [str(PYTHON), *arguments], check=True, stdout=subprocess.PIPE, cwd=ROOT, env=environment
+    )
+    return done.stdout.decode()
