@@ -14,7 +14,7 @@ DEVICES: Final = ("auto", "cpu", "cuda")
 PARALLEL_ROWS_MIN: Final = {
     "apply": 65_536,
     "apply_tickers": 65_536,
-    "observe": 2_048,
+    "observe": 16_384,
     "metrics": 16_384,
     "segment_median_mad": 32_768,
 }
