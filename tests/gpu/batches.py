@@ -44,6 +44,11 @@ class Rows:
         sides = self.random.choice([[1], [-1], [1, -1]])
         self._add([(QUOTE, side, self._price(side), self._size()) for side in sides])
 
+    def quotes(self):
+        """Both sides, a tick apart or three."""
+        half = self.random.choice([1, 2])
+        self._add([(QUOTE, side, self.middle - side * half, 2.0) for side in (1, -1)])
+
     def snapshot(self, levels=None, *, start=True):
         made = [(BOOK_SNAPSHOT, 1, c.NO_PRICE, 0.0)] if self.random.random() < 0.2 else []
         for side in (1, -1):

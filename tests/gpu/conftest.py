@@ -1,14 +1,24 @@
-"""The stand-in driver, built once, and the table of what kernels cost, printed at the end."""
+"""The stand-in driver, built once, and tables printed at the end: costs and coverage of kernels."""
 
 from pathlib import Path
 
 import pytest
 
+from tests.gpu.ptx import Kernel
+from tests.gpu.reach import reach_table
 from tests.gpu.standin import build
 from tests.gpu.static import Capability, Figures, table
 
 Measured = dict[tuple[str, Capability], Figures]
 _MEASURED = pytest.StashKey[Measured]()
+_REACHED = pytest.StashKey[dict[str, Kernel]]()
+LAST = "test_every_effect_of_every_kernel_was_reached"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever the order of the others, coverage is judged after them."""
+    items.sort(key=lambda item: item.name == LAST)
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +32,12 @@ def measured(pytestconfig: pytest.Config) -> Measured:
     return pytestconfig.stash.setdefault(_MEASURED, {})
 
 
+@pytest.fixture(scope="session")
+def reached(pytestconfig: pytest.Config) -> dict[str, Kernel]:
+    """Kernels for the table, with what their launches have reached."""
+    return pytestconfig.stash.setdefault(_REACHED, {})
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
@@ -29,3 +45,7 @@ def pytest_terminal_summary(
     if found:
         terminalreporter.section("what kernels cost")
         terminalreporter.write(table(found))
+    kernels = config.stash.get(_REACHED, None)
+    if kernels:
+        terminalreporter.section("what the tests reached of the kernels")
+        terminalreporter.write(reach_table(kernels))

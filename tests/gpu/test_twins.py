@@ -1,7 +1,5 @@
 """Every kernel has the bits of its twin on the CPU, at every size and in any company."""
 
-import functools
-
 import numpy as np
 import pytest
 
@@ -23,6 +21,8 @@ pytest.importorskip("numba_cuda", reason="make gpu-check installs the CUDA packa
 pytestmark = pytest.mark.gpu_check
 
 from kernels.compile_cuda import KERNELS  # noqa: E402 - after the skip
+from tests.gpu.emulated import kernel  # noqa: E402
+from tests.gpu.reach import OUT_OF_REACH, unreached_effects  # noqa: E402
 from tests.gpu.twins import check  # noqa: E402
 
 ROWS = (0, 1, 31, 32, 33, 127, 128, 129, 1000)
@@ -33,8 +33,8 @@ def holds(*kernels):
     """Note which kernels a test holds to their twins."""
 
     def noted(test):
-        for kernel in kernels:
-            CASES.setdefault(kernel, set()).add(test.__name__)
+        for name in kernels:
+            CASES.setdefault(name, set()).add(test.__name__)
         return test
 
     return noted
@@ -46,12 +46,23 @@ def exact(rows, threads=128):
 
 
 def strided(rows):
-    """One block or three, so that threads go round the grid."""
-    return (3 if rows > 500 else 1), 128 if rows > 500 else 32
+    """One block, whose threads go round the rows."""
+    return 1, (128 if rows > 500 else 32)
 
 
 def test_every_kernel_has_a_case():
     assert set(CASES) == set(KERNELS)
+
+
+def test_every_effect_of_every_kernel_was_reached(reached, pytestconfig):
+    """Runs last (conftest); an effect that no case had is a case that is missing."""
+    if pytestconfig.option.keyword or any("::" in argument for argument in pytestconfig.args):
+        pytest.skip("only some of the cases were run")
+    reached.update({name: kernel(name) for name in KERNELS})
+    for name, one in reached.items():
+        allowed, _ = OUT_OF_REACH.get(name, (0, ""))
+        missed = unreached_effects(one)
+        assert len(missed) <= allowed, (name, missed)
 
 
 # One thread a row.
@@ -89,6 +100,8 @@ def test_rows_of_the_market_itself(name):
     made = world(129, ailing=False)
     made["columns"].u8[c.FRESH] = 1
     check(name, of_rows(name, made, 129, 3), *exact(129))
+    made["columns"].f32[c.VEGA] *= 10  # So that all of a book is near its mid.
+    check(name, of_rows(name, made, 129, 4), *exact(129))
 
 
 # Groups.
@@ -292,9 +305,7 @@ def test_updates_of_every_kind_for_so_many_listings(count):
     check("apply", to_apply(rows_of, made, 4 * blocks), blocks, threads)
 
 
-@functools.cache
-def skewed():
-    """One listing with hundreds of updates among some with one."""
+def test_one_busy_listing_among_quiet_ones():
     made = with_books(world(129))
     book = int(np.flatnonzero(made["columns"].u8[c.HAS_BOOK] != 0)[0])
     busy = Rows(1, middle_of(made, book))
@@ -302,11 +313,30 @@ def skewed():
     for _ in range(200):
         busy.delta(1)
     rows_of = {i: updates_of(made, i, 1, i) for i in range(20) if i != book}
-    return to_apply(rows_of | {book: busy.rows}, made, 8)
+    check("apply", to_apply(rows_of | {book: busy.rows}, made, 8), 2, 128)
 
 
-def test_one_busy_listing_among_quiet_ones():
-    check("apply", skewed(), 2, 128)
+def test_quotes_and_books_of_options_whose_drift_is_known():
+    """Prices move beyond their drift and within it, on both sides of a coarser step."""
+    made, rng = with_books(world(33, ailing=False)), np.random.default_rng(1)
+    col = made["columns"]
+    col.u8[c.IS_OPTION], col.i32[c.STEP], col.i64[c.FORWARD_E6] = 1, 3, 10**9
+    for column in (c.DRIFT_BID, c.DRIFT_ASK, c.DELTA, c.THETA):
+        col.f32[column] = rng.normal(0, 2, col.validity.size)
+    rows_of = {}
+    for i in range(33):
+        middle = middle_of(made, i)
+        col.i32[c.COARSE_FROM, i] = middle + rng.integers(-3, 4)
+        rows = Rows(i, middle)
+        for k in range(12):
+            rows.middle = middle + int(rng.integers(-6, 7))
+            begun = len(rows.rows)
+            rows.snapshot(1 + k % 3) if col.u8[c.HAS_BOOK, i] else rows.quotes()
+            rows.rows[begun:] = [
+                (*row[:3], max(row[3], 1.0), *row[4:]) for row in rows.rows[begun:]
+            ]
+        rows_of[i] = rows.rows
+    check("apply", to_apply(rows_of, made, 36), 9, 128)
 
 
 def test_warps_that_go_round_the_grid():

@@ -79,7 +79,7 @@ def world(rows, seed=0, *, ailing=True):
     _join_groups(made["columns"], rng)
     if ailing:
         _spread_observations(made, rng)
-        _make_tables(made["common"], rng)
+        _make_tables(made["common"], seed, rng)
         _ail(made, rng)
     return made
 
@@ -128,7 +128,7 @@ def poisoned_marks(size, rng):
 
 
 def _front(bundle, size):
-    return type(bundle)(*(np.ascontiguousarray(array[..., :size]) for array in bundle))
+    return type(bundle)(*(np.array(array[..., :size], order="C") for array in bundle))
 
 
 def _groups(rng):
@@ -178,8 +178,8 @@ def _spread_observations(made, rng):
     size = columns.validity.size
     gaps_ns = np.array([0, 1, 999, 1000, 1001, 4000, 4001, 15000, 60000, 60001, 10**8]) * 10**6
     seen = NOW_NS - rng.choice(gaps_ns, size)
-    columns.i64[c.OBSERVED_NS] = np.where(rng.random(size) < 0.1, c.NEVER, seen)
-    counts = np.float32([0, 1, 28, 29, 30, 31, 49, 50, 51, 2000])
+    columns.i64[c.OBSERVED_NS] = np.where(rng.random(size) < 0.25, c.NEVER, seen)
+    counts = np.float32([0, 0, 1, 28, 29, 30, 31, 49, 50, 51, 2000])
     words_ = scores.baseline
     for word in (c.COUNT, c.SMOOTHED_COUNT):
         words_[word] = rng.choice(counts, words_[word].shape)
@@ -197,21 +197,23 @@ def _spread_observations(made, rng):
     scores.key[:] = (keys << np.uint64(30)).reshape(scores.key.shape)
 
 
-def _make_tables(common, rng):
+def _make_tables(common, seed, rng):
     """Reference counts from none to many, by stratum; priors for some of the features."""
     for above in (common.above_1, common.above_2):
         counts = rng.integers(0, 9, above.shape, np.int64)
         counts[..., above.shape[-1] // 3 :] = 0
         counts[0] = 0
         counts[1, :, 40:] = 0
+        counts[3] *= 10**9  # So many that a p may be smaller than any that is told apart.
         above[:] = _suffix_sums(counts)
     common.scale[:] = rng.uniform(0.2, 3, common.scale.shape)
     common.fold_count[:] = rng.choice([0, 31, 32, 33, 90_000], common.fold_count.shape)
     common.fold_sum[:] = common.fold_count * rng.integers(0, 3 << 20, common.fold_sum.shape)
     before_ns = np.array([NOW_NS, 1, 10**9, 30 * 10**9, 10**15])
     common.fold_ns[:] = NOW_NS - rng.choice(before_ns, common.fold_ns.shape)
-    common.prior[0, :, ::2] = rng.normal(0, 1, (c.STRATUM_COUNT, 3))
-    common.prior[1, :, ::2] = rng.uniform(0, 2, (c.STRATUM_COUNT, 3))
+    first = seed % 2
+    common.prior[0, :, first::2] = rng.normal(0, 1, (c.STRATUM_COUNT, 3))
+    common.prior[1, :, first::2] = rng.uniform(0, 2, (c.STRATUM_COUNT, 3))
 
 
 def _ail(made, rng):
