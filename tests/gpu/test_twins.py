@@ -6,6 +6,7 @@ import pytest
 from kernels import columns as c
 from kernels.arrays import Marks, padded
 from kernels.gpu import histogram, rank
+from kernels.rows.group import SUM_COUNT
 from tests.gpu.batches import Rows, batch_of, middle_of, tickers_of
 from tests.gpu.worlds import (
     GROUPS,
@@ -197,6 +198,21 @@ def test_the_best_of_the_best_of_all_blocks(kind, k):
         made["ranking"] = made["ranking"]._replace(block_best=keys)
         made["tick"] = words_of(1, top_k=k)
         check("top_k", made, c.LIST_COUNT, rank.THREADS)
+
+
+# Rollups.
+
+
+@holds("rollup")
+@pytest.mark.parametrize("rows", SIZES)
+def test_every_group_is_rolled_up(rows):
+    made, rng = world(rows), np.random.default_rng(rows)
+    groups = max(1, rows // 7)
+    made["group"] = rng.integers(-1, groups, padded(max(rows, 1))).astype(np.int32)
+    made["group"][: rows // 2] = 0  # Many rows in one group.
+    made["sums"] = np.zeros((SUM_COUNT, groups), np.int64)
+    made["best"] = np.zeros((c.LIST_COUNT, groups), np.uint64)
+    check("rollup", made, 2, 64)
 
 
 # Histograms.

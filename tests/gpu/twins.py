@@ -8,13 +8,15 @@ import numpy as np
 
 from kernels import columns as c
 from kernels.arrays import Batch, Tickers
+from kernels.compile import compiled
 from kernels.compile_cuda import KERNELS, parameters
 from kernels.device import CpuDevice
 from kernels.gpu import rank, score, words
 from kernels.laws.bits import bits_float
-from scanner.state import empty_columns, empty_per_thread
+from scanner.state import empty_per_thread
 from tests.gpu.emulated import kernel
 from tests.gpu.ptx import Memory, launch, numba_arguments
+from tests.kernels.scored_rows import by_rows
 
 # What no kernel writes: a store to it is a fault.
 INPUTS = {"tick", "batch", "tickers"}
@@ -113,7 +115,9 @@ def _apply_tickers(device, world):
 
 
 def _expire(device, world):
-    device.expire(_word(world, "ROW_COUNT"), _word(world, "NOW_NS"), world["columns"])
+    rows, columns = _word(world, "ROW_COUNT"), world["columns"]
+    ids, states = np.empty(rows, np.uint32), np.zeros(2, np.int64)
+    device.find_fresh(rows, _word(world, "NOW_NS"), columns, ids, states)
 
 
 def _metrics(device, world):
@@ -127,11 +131,14 @@ def _activity(device, world):
 
 
 def _observe(device, world):
-    """The CPU's marks stand in the order of the fresh rows; a GPU's, in that of all rows."""
+    """Row by row, as tests/kernels/test_blocks.py holds the blocks of the CPU to it, too.
+
+    Its marks stand in the order of the fresh rows; a GPU's, in that of all rows.
+    """
     rows, marks = _word(world, "ROW_COUNT"), world["marks"]
     ids = np.flatnonzero(world["columns"].u8[c.FRESH, :rows]).astype(np.uint32)
     compact = type(marks)(*(np.ascontiguousarray(array[ids]) for array in marks))
-    device.observe(
+    compiled(by_rows)(
         ids, _word(world, "NOW_NS"), world["columns"], world["books"], world["scores"],
         world["common"], compact,
     )  # fmt: skip
@@ -170,7 +177,8 @@ def _block_top_k(device, world):
             keys = np.where(block_of_row == block, world["scores"].key[li, :rows], 0)
             best = np.zeros(k, np.uint64)
             hold = _word(world, "HOLD_AFTER_NS")
-            device.top_k(rows, hold, keys.astype(np.uint64), world["columns"], best)
+            observed_ns = world["columns"].i64[c.OBSERVED_NS]
+            device.top_k(rows, hold, keys.astype(np.uint64), observed_ns, best)
             ranking.block_best[li, block * rank.K_MAX : block * rank.K_MAX + k] = best
 
 
@@ -179,16 +187,34 @@ def _top_k(device, world):
     for li in range(c.LIST_COUNT):
         keys = ranking.block_best[li]
         best = np.zeros(k, np.uint64)
-        device.top_k(keys.size, 0, keys, empty_columns(keys.size), best)
+        device.top_k(keys.size, 0, keys, np.zeros(keys.size, np.int64), best)
         ranking.best[li] = 0
         ranking.best[li, :k] = best
 
 
-def _count_marks(device, world):
-    hour, tables = _word(world, "HOUR"), world["tables"]
-    device.count_marks(
-        _word(world, "ROW_COUNT"), world["marks"], tables.hours_1[hour], tables.hours_2[hour],
-        tables.total_1, tables.total_2, world["common"],
+def _count_marks(_device, world):
+    """Counted by numpy: the CPU counts rows while it scores them."""
+    hour, rows = _word(world, "HOUR"), _word(world, "ROW_COUNT")
+    tables, marks, common = world["tables"], world["marks"], world["common"]
+    counted = np.flatnonzero(marks.stratum[:rows] >= 0)
+    s = marks.stratum[counted]
+    for k in range(c.DRIVER_COUNT):
+        there = marks.bin_1[counted, k] >= 0
+        at = (s[there], np.full(there.sum(), k), marks.bin_1[counted, k][there])
+        np.add.at(tables.hours_1[hour], at, 1)
+        np.add.at(tables.total_1, at, 1)
+        np.add.at(common.fold_sum, at[:2], marks.fold[counted, k][there])
+        np.add.at(common.fold_count, at[:2], 1)
+    for li in range(c.LIST_COUNT):
+        at = (s, np.full(len(s), li), marks.bin_2[counted, li])
+        np.add.at(tables.hours_2[hour], at, 1)
+        np.add.at(tables.total_2, at, 1)
+
+
+def _rollup(device, world):
+    device.rollup(
+        _word(world, "ROW_COUNT"), _word(world, "NOW_NS"), _word(world, "WINDOW_NS"),
+        world["columns"], world["scores"], world["group"], world["sums"], world["best"],
     )  # fmt: skip
 
 

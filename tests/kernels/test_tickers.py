@@ -5,7 +5,7 @@ import pytest
 
 from kernels import columns as c
 from kernels.arrays import Tickers
-from kernels.cpu.expire import expire
+from kernels.cpu.expire import find_fresh
 from kernels.cpu.tickers import apply_tickers
 from scanner.state import State
 
@@ -79,8 +79,9 @@ def test_a_jump_beyond_a_hundredth_of_the_forward_is_no_drift(forward, known):
 def test_a_listing_expires_at_its_instant_and_not_before():
     state = State(2, 1, 1)
     state.columns.i64[c.EXPIRY_NS, :2] = NOW_NS, 0  # The second one never does.
-    expire(2, NOW_NS - 1, state.columns)
+    ids, states = np.empty(2, np.uint32), np.zeros(2, np.int64)
+    find_fresh(2, NOW_NS - 1, state.columns, ids, states)
     assert not (state.columns.validity[:2] & c.EXPIRED).any()
-    expire(2, NOW_NS, state.columns)
+    find_fresh(2, NOW_NS, state.columns, ids, states)
     assert (state.columns.validity[:2] & c.EXPIRED).tolist() == [c.EXPIRED, 0]
     assert state.columns.u8[c.FRESH, :2].tolist() == [1, 0]
