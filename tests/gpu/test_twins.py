@@ -204,7 +204,7 @@ def test_the_best_of_the_best_of_all_blocks(kind, k):
 
 
 @holds("rollup")
-@pytest.mark.parametrize("rows", SIZES)
+@pytest.mark.parametrize("rows", ROWS)
 def test_every_group_is_rolled_up(rows):
     made, rng = world(rows), np.random.default_rng(rows)
     groups = max(1, rows // 7)
