@@ -83,7 +83,7 @@ def apply_listing(
     """Walk one listing's rows update by update; the whole warp."""
     lane = np.int32(cuda.laneid)
     slot = columns.i32[c.SLOT, i]
-    has_book = columns.u8[c.HAS_BOOK, i] != 0
+    has_book = slot != c.NO_SLOT and columns.u8[c.HAS_BOOK, i] != 0
     has_state = columns.u8[c.HAS_STATE, i] != 0
     bid, bid_size, bids = NO_PRICE, ZERO, np.int32(0)
     ask, ask_size, asks = NO_PRICE, ZERO, np.int32(0)
@@ -96,7 +96,7 @@ def apply_listing(
     while k < stop:
         end = last_row(k, stop, batch)
         kind = batch.kind[k]
-        has_book = has_book or begins_book(kind)
+        has_book = has_book or (slot != c.NO_SLOT and begins_book(kind))
         moves_levels = kind != TRADE and kind != STATE_CHANGE and not is_quote(kind)
         if lane == 0:
             count[c.ROWS_APPLIED] += end + 1 - k

@@ -57,10 +57,14 @@ def visit_row(
     columns.u8[c.FRESH, i] = 0
     if not is_scorable(i, now_ns, columns):
         clear_outputs(i, columns, scores)
-    elif columns.i64[c.OBSERVED_NS, i] == c.NEVER:
-        observe_first(i, now_ns, columns, books, scores, common)
+        return
+    before_ns = columns.i64[c.OBSERVED_NS, i]
+    features_of_row(i, now_ns, columns, books, scores.value)
+    stamp(i, now_ns, columns)
+    if before_ns == c.NEVER:
+        start_baselines(i, scores, common)
     else:
-        observe_row(r, i, now_ns, columns, books, scores, common, marks)
+        observe_row(r, i, before_ns, now_ns, columns, scores, common, marks)
 
 
 def is_scorable(i: int, now_ns: int, columns: Columns) -> bool:
@@ -92,13 +96,10 @@ def unscored(i: int, li: int, scores: Scores) -> None:
 
 
 def observe_row(
-    r: int, i: int, now_ns: int, columns: Columns, books: Books, scores: Scores, common: Common,
+    r: int, i: int, before_ns: int, now_ns: int, columns: Columns, scores: Scores, common: Common,
     marks: Marks,
 ) -> None:  # fmt: skip
-    """One regular fresh row observed before: features, baselines, p, score."""
-    before_ns = columns.i64[c.OBSERVED_NS, i]
-    features_of_row(i, now_ns, columns, books, scores.value)
-    stamp(i, now_ns, columns)
+    """One regular fresh row observed before, its features known: baselines, p, score."""
     dt = seconds(now_ns, before_ns)
     stratum = stratum_of(dt)
     columns.u8[c.STRATUM, i] = stratum
@@ -137,9 +138,14 @@ def stamp(i: int, now_ns: int, columns: Columns) -> None:
 def observe_first(
     i: int, now_ns: int, columns: Columns, books: Books, scores: Scores, common: Common
 ) -> None:
-    """Start empty baselines at the first value; without a gap nothing can be scored."""
+    """One regular row that was never observed before."""
     features_of_row(i, now_ns, columns, books, scores.value)
     stamp(i, now_ns, columns)
+    start_baselines(i, scores, common)
+
+
+def start_baselines(i: int, scores: Scores, common: Common) -> None:
+    """Start empty baselines at the first value; without a gap nothing can be scored."""
     for f in range(c.FEATURE_COUNT):
         x = scores.value[f, i]
         if scores.baseline[c.COUNT, f, i] == ZERO and x == x and not has_prior(common, f):  # noqa: PLR0124

@@ -32,7 +32,7 @@ BUDGETS: Final[dict[str, Budget]] = {
     "apply_tickers": Budget(56, 45, 20, 1200),
     "expire": Budget(40, 16, 10, 500),
     "metrics": Budget(120, 190, 53, 4200),
-    "observe": Budget(112, 150, 170, 5000),
+    "observe": Budget(112, 150, 170, 5100),
     "group_sums": Budget(40, 13, 0, 430, atomics=12),
     "group_scores": Budget(40, 11, 4, 550, atomics=2),
     "block_top_k": Budget(72, 5, 1, 1150, shared_bytes=8196, atomics=1),

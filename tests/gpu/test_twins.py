@@ -5,7 +5,7 @@ import pytest
 
 from kernels import columns as c
 from kernels.arrays import Marks, padded
-from kernels.gpu import histogram, rank
+from kernels.gpu import histogram, median, rank
 from kernels.rows.group import SUM_COUNT
 from tests.gpu.batches import Rows, batch_of, middle_of, tickers_of
 from tests.gpu.worlds import (
@@ -198,6 +198,24 @@ def test_the_best_of_the_best_of_all_blocks(kind, k):
         made["ranking"] = made["ranking"]._replace(block_best=keys)
         made["tick"] = words_of(1, top_k=k)
         check("top_k", made, c.LIST_COUNT, rank.THREADS)
+
+
+# Medians.
+
+
+@holds("segment_median_mad")
+@pytest.mark.parametrize("seed", range(3))
+def test_every_segment_has_its_median_and_deviation(seed):
+    rng = np.random.default_rng(seed)
+    sizes = [*ROWS, 2, 3, 0, 513, 5, 7]
+    start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    values = rng.normal(0, 3, start[-1]).astype(np.float32)
+    odd = np.float32([0, -0.0, np.nan, np.inf, -np.inf, 1, 1, 1, 3e38, -3e38, 1e-40])
+    values = np.where(rng.random(start[-1]) < 0.3 * seed, rng.choice(odd, start[-1]), values)
+    values[start[4] : start[5]] = np.nan if seed else 2.5
+    made = {"values": values, "start": start}
+    made |= {name: random_bits(len(sizes), rng) for name in ("median", "mad")}
+    check("segment_median_mad", made, 3, median.THREADS)
 
 
 # Rollups.

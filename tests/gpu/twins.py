@@ -10,6 +10,7 @@ from kernels import columns as c
 from kernels.arrays import Batch, Tickers
 from kernels.compile import compiled
 from kernels.compile_cuda import KERNELS, parameters
+from kernels.cpu.median import BUCKETS, LANES, NETWORK_ROWS
 from kernels.device import CpuDevice
 from kernels.gpu import rank, score, words
 from kernels.laws.bits import bits_float
@@ -209,6 +210,15 @@ def _count_marks(_device, world):
         at = (s, np.full(len(s), li), marks.bin_2[counted, li])
         np.add.at(tables.hours_2[hour], at, 1)
         np.add.at(tables.total_2, at, 1)
+
+
+def _segment_median_mad(device, world):
+    segments = len(world["median"])
+    device.segment_median_mad(
+        world["values"], world["start"], np.arange(segments, dtype=np.int32),
+        np.empty((1, (NETWORK_ROWS + 1) * LANES), np.float32), np.empty((1, BUCKETS), np.int32),
+        world["median"], world["mad"],
+    )  # fmt: skip
 
 
 def _rollup(device, world):
