@@ -12,6 +12,7 @@ from tests.gpu.static import Capability, Figures, table
 Measured = dict[tuple[str, Capability], Figures]
 _MEASURED = pytest.StashKey[Measured]()
 _REACHED = pytest.StashKey[dict[str, Kernel]]()
+_MUTANTS = pytest.StashKey[dict[str, tuple[str, str, str]]]()
 LAST = "test_every_effect_of_every_kernel_was_reached"
 
 
@@ -38,6 +39,12 @@ def reached(pytestconfig: pytest.Config) -> dict[str, Kernel]:
     return pytestconfig.stash.setdefault(_REACHED, {})
 
 
+@pytest.fixture(scope="session")
+def mutants(pytestconfig: pytest.Config) -> dict[str, tuple[str, str, str]]:
+    """Mutations for the table: kernel, check, and what the check said; empty where it was green."""
+    return pytestconfig.stash.setdefault(_MUTANTS, {})
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
@@ -49,3 +56,9 @@ def pytest_terminal_summary(
     if kernels:
         terminalreporter.section("what the tests reached of the kernels")
         terminalreporter.write(reach_table(kernels))
+    mutants = config.stash.get(_MUTANTS, None)
+    if mutants:
+        terminalreporter.section("what noticed the mutations")
+        for name, (kernel, by, said) in mutants.items():
+            words = " ".join(said.split()) or "NOTHING"
+            terminalreporter.write(f"{name:<52}{kernel:<15}{by:<14}{words[:120]}\n")

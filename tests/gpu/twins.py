@@ -76,7 +76,8 @@ def check(name, world, grid, threads, program=None):
     emulate(name, emulated, grid, threads, program)
     for one in (on_cpu, emulated):
         _forget_what_is_not_promised(name, one)
-    assert differences(on_cpu, emulated) == [], name
+    found = differences(on_cpu, emulated)
+    assert not found, f"{name}: CPU and GPU differ: {'; '.join(found)}"
 
 
 def _forget_what_is_not_promised(name, world):
