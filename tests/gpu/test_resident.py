@@ -8,6 +8,7 @@ import pytest
 from feeds.events import EVENT, Flag, Kind
 from kernels import columns as c
 from kernels.errors import DeviceError
+from kernels.gpu import program
 from scanner import resident
 from scanner.checkpoint import capture
 from scanner.config import load
@@ -252,3 +253,23 @@ def test_a_scan_that_is_not_after_the_last_one_is_refused():
 def test_bars_are_refused():
     with pytest.raises(DeviceError, match="bars"):
         Scanner(load(None, {}), bars=True, device=EmulatedDevice())
+
+
+def without_clears(nodes):
+    return [node for node in nodes if not isinstance(node, program.Clear)]
+
+
+def counted_last(nodes):
+    """The tables summed before this scan's rows are in them."""
+    return [*nodes[:-2], nodes[-1], nodes[-2]]
+
+
+@pytest.mark.parametrize("mutation", [without_clears, counted_last])
+def test_a_program_of_a_scan_that_is_wrong_is_noticed(mutation, monkeypatch):
+    of_scan = program.scan_program
+    monkeypatch.setattr(program, "scan_program", lambda arrays: mutation(of_scan(arrays)))
+    pair = Pair(12, 12)
+    pair.run(1)
+    pair.seasoned()
+    with pytest.raises(AssertionError):
+        pair.run(4)
