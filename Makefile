@@ -6,6 +6,7 @@ STAMP  := $(VENV)/installed
 # The CUDA compilers and tools live in an environment of their own: 1.2 GB that nothing else needs.
 GPU_VENV  := .venv-gpu-check
 GPU_STAMP := $(GPU_VENV)/installed
+PROOFS    := tests/gpu/test_twins.py tests/gpu/test_mutations.py
 PEERS  := $(or $(SCANNER_SHARED),../shared)/bench_peers
 BENCH  := $(if $(wildcard $(PEERS)/bench_scan.py),.venv-bench/installed)
 
@@ -55,7 +56,11 @@ $(GPU_STAMP): requirements-gpu-check.txt
 
 gpu-check: $(STAMP) $(GPU_STAMP)  ## checks of the CUDA target that need no GPU
 	@$(BIN)/python -m pytest -q tests/test_architecture.py -k law
-	@$(GPU_VENV)/bin/python -m pytest -q -m gpu_check tests/gpu $(ARGS)
+	@# Two halves side by side, of about the same length; the second is printed when both are done.
+	@$(GPU_VENV)/bin/python -m pytest -q -m gpu_check $(ARGS) $(PROOFS) > $(GPU_VENV)/proofs.log 2>&1 & \
+	proofs=$$!; \
+	$(GPU_VENV)/bin/python -m pytest -q -m gpu_check $(ARGS) tests/gpu $(PROOFS:%=--ignore=%); first=$$?; \
+	wait $$proofs; second=$$?; cat $(GPU_VENV)/proofs.log; [ $$first = 0 ] && [ $$second = 0 ]
 
 gpu: $(STAMP)    ## checks on a GPU; fails where there is none
 	@echo "gpu: no CUDA kernels exist yet, so there is nothing to run" >&2; exit 1

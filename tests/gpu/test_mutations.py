@@ -194,7 +194,7 @@ MUTATIONS = (
     Mutation("<= for < at the fewest members", "group_scores", "rows/group.py",
              "count < members_min", "count <= members_min", "group_scores"),
     Mutation("puts that keep their sign", "group_sums", "rows/group.py",
-             "-clipped if columns.f32[c.DELTA, i] < ZERO else clipped", "clipped", "group_sums"),
+             "-clipped if delta < ZERO else clipped", "clipped", "group_sums"),
     Mutation("another half-life", "activity", "rows/liquidity.py",
              "np.float32(1 / 300)", "np.float32(1 / 30)", "activity"),
     Mutation("money at another half-life", "metrics", "rows/features.py",
