@@ -42,6 +42,11 @@ from kernels.gpu import (
 from kernels.laws import bits
 
 ARCHITECTURES: Final = ((8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0))
+# Distributions that decide the machine code beside our sources, of CUDA 13 and of CUDA 12.
+TOOLCHAIN: Final = (
+    "numba-cuda", "llvmlite", "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink",
+    "nvidia-cuda-nvcc-cu12", "nvidia-nvjitlink-cu12",
+)  # fmt: skip
 # Kernels by name. A name that kernels.cpu has, too, is the same launch shape.
 KERNELS: Final[Mapping[str, Callable[..., None]]] = {
     function.__name__: function
@@ -84,19 +89,41 @@ def cubin_of(name: str, capability: tuple[int, int]) -> bytes:
     """Machine code of a kernel, from the cache or compiled into it.
 
     Raises:
-        DeviceError: numba-cuda or cuda.core is not installed.
+        DeviceError: numba-cuda is not installed, or it does not know the capability.
     """
-    major, minor = capability
-    path = cache_folder() / "cuda" / _toolchain() / f"{name}.sm_{major}{minor}.cubin"
+    path = cubin_path(name, capability)
     if path.exists():
         return path.read_bytes()
+    ptx = ptx_of(name, capability)
+    from cuda.bindings.nvjitlink import nvJitLinkError  # noqa: PLC0415
     from cuda.core import Linker, LinkerOptions, ObjectCode  # noqa: PLC0415
 
-    source = ObjectCode.from_ptx(ptx_of(name, capability).encode(), name=name)
+    major, minor = capability
     options = LinkerOptions(arch=f"sm_{major}{minor}", fma=False)
-    code = bytes(Linker(source, options=options).link("cubin").code)
+    try:
+        linker = Linker(ObjectCode.from_ptx(ptx.encode(), name=name), options=options)
+        code = bytes(linker.link("cubin").code)
+    except nvJitLinkError as error:
+        raise DeviceError(
+            f"CUDA compiler: {name} for capability {major}.{minor}: {error}"
+        ) from error
     _write_whole(path, code)
     return code
+
+
+def cubin_path(name: str, capability: tuple[int, int]) -> Path:
+    """File of a kernel's machine code: of these sources, these compilers, this architecture."""
+    major, minor = capability
+    return cache_folder() / "cuda" / _toolchain() / f"{name}.sm_{major}{minor}.cubin"
+
+
+def require_compiler() -> None:
+    """Find out at once whether there is a compiler, not after minutes.
+
+    Raises:
+        DeviceError: numba-cuda is not installed.
+    """
+    _numba_cuda()
 
 
 def parameters(kernel: Callable[..., None]) -> dict[str, Any]:
@@ -190,8 +217,7 @@ class _answering:  # noqa: N801 - reads as what it does in a with statement
 @functools.cache
 def _toolchain() -> str:
     """Hash of the versions that decide the machine code beside our sources."""
-    names = ("numba-cuda", "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink")
-    text = " ".join(f"{name} {_version(name)}" for name in names)
+    text = " ".join(f"{name} {_version(name)}" for name in TOOLCHAIN)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 

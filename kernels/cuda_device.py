@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.compile_cuda import cubin_of
+from kernels.compile_cuda import KERNELS, cubin_of, cubin_path
 from kernels.errors import DeviceError
 from kernels.gpu.program import Clear, Launch, Node
 
@@ -95,6 +95,15 @@ class CudaDevice:
         if self._thread != threading.get_ident():
             self._device.set_current()
             self._thread = threading.get_ident()
+
+    def compiled_before(self) -> bool:
+        """Whether every kernel is in the cache for this device."""
+        return all(cubin_path(name, self.capability).exists() for name in KERNELS)
+
+    def warm_up(self) -> None:
+        """Compile every kernel that is not in the cache for this device."""
+        for name in KERNELS:
+            cubin_of(name, self.capability)
 
     def allocate(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
         """Allocate an array; its contents are undefined."""

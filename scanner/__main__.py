@@ -234,6 +234,21 @@ def doctor(
     return command(folder, as_json=as_json)
 
 
+@app.command("compile")
+def compile_kernels(
+    *,
+    capability: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X.Y", help="GPU architecture, such as 9.0; may be repeated."),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Compile the kernels into the cache and stop, as a container image does."""
+    from scanner.commands.compile import fill_cache  # noqa: PLC0415
+
+    return fill_cache(capability or (), as_json=as_json)
+
+
 @app.command()
 def check_config(
     file: Annotated[

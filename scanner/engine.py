@@ -18,7 +18,7 @@ from scanner.batch import REASONS, build_batch, build_tickers, empty_rows
 from scanner.result import ScanResult
 from scanner.rollup import Grouping, Groupings, Rollups, rollup_here
 from scanner.state import State
-from scanner.tick import apply_batch, apply_tickers, export_metrics, scan
+from scanner.tick import apply_batch, apply_tickers, cumulate, export_metrics, scan
 from scanner.universe import Universe
 
 if TYPE_CHECKING:
@@ -222,13 +222,18 @@ class Scanner:
 
     def compiled_before(self) -> bool:
         """Whether the kernels of exactly these sources were compiled on this machine before."""
-        return any(cache_folder().glob("**/*.nbi"))
+        here = any(cache_folder().glob("**/*.nbi"))
+        return here and (self._resident is None or self.device.compiled_before())
 
     def warm_up(self) -> None:
-        """Compile or load every kernel by running them all on nothing."""
+        """Compile or load every kernel: those of the host by running them all on nothing."""
         scratch = State(1, 1, self._host.threads, bars=bool(len(self._state.bar)))
         batch, _ = build_batch(empty_rows(), 0, scratch, self._host, Counter())
         tickers = build_tickers(_NO_TICKERS, 0, scratch, self._host)
+        if self._resident is not None:
+            cumulate(scratch, self._host)  # All that is left to the host, once an hour.
+            self.device.warm_up()
+            return
         self._host.apply_tickers(tickers, scratch.columns)
         self._host.activity(0, 1, scratch.columns, np.empty(0, np.float32))
         self._host.apply(batch, scratch.columns, scratch.books, scratch.bar, scratch.per_thread)

@@ -47,6 +47,12 @@ APPLY_WARPS: Final = 4_096
 class Device(Protocol):
     """What a State needs of a device; kernels.cuda_device.CudaDevice is one."""
 
+    def compiled_before(self) -> bool:
+        """Whether every kernel was compiled for the device before."""
+
+    def warm_up(self) -> None:
+        """Compile what was not."""
+
     def allocate(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Allocate an array; its contents are undefined."""
 

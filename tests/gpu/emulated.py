@@ -33,6 +33,12 @@ class EmulatedDevice:
         self.memory = Memory()
         self.launched = []
 
+    def compiled_before(self):
+        return True
+
+    def warm_up(self):
+        pass
+
     def allocate(self, shape, dtype):
         return self.memory.put(np.empty(shape, dtype), init=False)
 
