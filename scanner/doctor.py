@@ -7,10 +7,13 @@ machine without a GPU is fit; a half-installed GPU is worth a warning.
 import ctypes
 import os
 import platform
+import re
 import resource
 import shutil
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -26,6 +29,19 @@ MEMORY_GB_MIN: Final = 2  # the compiler's 0.4, the crypto universe's state, and
 DISK_GB_MIN: Final = 10  # a day of raw frames of the crypto universe
 OPEN_FILES_MIN: Final = 1_024  # sockets of all venues, segments, clients of the page
 GPU_PACKAGES: Final = ("numba-cuda", "cupy-cuda12x", "cupy-cuda13x", "cuda-core")
+ROOF_BYTES: Final = 64 << 20  # Beyond the caches of most machines; a tenth of a second to copy.
+ROOF_REPEATS: Final = 5
+ISA_BEFORE_CUDA: Final = 4  # CUDA 13 writes PTX ISA 9, CUDA 12 wrote 8.
+# CUdevice_attribute of cuda.h.
+CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
+# The smallest module that NVVM compiles: what it answers names the PTX ISA it writes.
+EMPTY_MODULE: Final = b"""target triple = "nvptx64-nvidia-cuda"
+target datalayout = "e-p:64:64:64-i1:8:8-i8:8:8-i16:16:16-i32:32:32-i64:64:64-i128:128:128-\
+f32:32:32-f64:64:64-v16:16:16-v32:32:32-v64:64:64-v128:128:128-n16:32:64"
+define void @k() { ret void }
+!nvvmir.version = !{!0}
+!0 = !{i32 2, i32 0}
+"""
 
 Status = Literal["pass", "warn", "fail"]
 
@@ -45,18 +61,24 @@ class Cuda:
     """What there is of CUDA.
 
     Attributes:
-        devices: names of the GPUs the driver shows.
+        devices: names of the GPUs the driver shows, with compute capability and memory.
         trouble: why the driver shows none; empty where it does.
         packages: installed CUDA packages with versions.
+        driver: version of the driver; empty where it does not say.
+        newest: newest CUDA version that the driver takes, (major, minor).
+        isa: PTX ISA version that the compiler writes, (major, minor); None without a compiler.
     """
 
     devices: tuple[str, ...]
     trouble: str
     packages: tuple[str, ...]
+    driver: str = ""
+    newest: tuple[int, int] = (0, 0)
+    isa: tuple[int, int] | None = None
 
 
 def examine(folder: Path) -> tuple[Check, ...]:
-    """Run all checks, the cheap ones first; about a second, most of it importing numba.
+    """Run all checks, the cheap ones first; one to two seconds, half of it importing numba.
 
     Args:
         folder: where recordings would go; need not exist.
@@ -64,15 +86,17 @@ def examine(folder: Path) -> tuple[Check, ...]:
     cuda = find_cuda()
     return (
         check_python(sys.version_info[:2]),
-        check_packages(metadata.requires(DISTRIBUTION) or []),
+        check_packages(requirements()),
         check_cpu(cpu_model(_text("/proc/cpuinfo")), usable_cores(), cpu_quota()),
         check_memory(available_bytes(_text("/proc/meminfo"), memory_limit(_text))),
         check_disk(folder, shutil.disk_usage(existing_parent(folder)).free),
         check_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
         check_time_zones(),
         check_threads(),
+        check_memory_roof(usable_cores()),
         check_kernel_cache(),
         check_cuda(cuda),
+        check_compiler(cuda),
         check_device(cuda),
     )
 
@@ -88,8 +112,23 @@ def check_python(version: tuple[int, int]) -> Check:
     )
 
 
+def requirements() -> list[str]:
+    """What the installed scanner requires; empty where it runs from its sources alone."""
+    try:
+        return metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        return []
+
+
 def check_packages(requirements: list[str]) -> Check:
     """Name the version of every required package, and those that are missing."""
+    if not requirements:
+        found = f"{DISTRIBUTION} is not installed, so what it requires is unknown"
+        return Check("packages", "warn", found, "run make setup")
+    return _check_installed(requirements)
+
+
+def _check_installed(requirements: list[str]) -> Check:
     found, missing = [], []
     for requirement in requirements:
         if "extra ==" in requirement:
@@ -162,6 +201,31 @@ def check_threads() -> Check:
     return Check("threads", "pass", f"numba {numba.__version__}, {layer}, {threads} threads")
 
 
+def check_memory_roof(cores: int) -> Check:
+    """Measure how fast this machine copies memory now: what a scan cannot outrun."""
+    single, all_cores = copy_rate(1), copy_rate(cores)
+    found = (
+        f"{single / GB:.1f} GB/s on 1 thread, {all_cores / GB:.1f} on {cores}, measured now: "
+        f"copies of {ROOF_BYTES >> 20} MiB, bytes read and written, best of {ROOF_REPEATS}"
+    )
+    return Check("memory roof", "pass", found)
+
+
+def copy_rate(threads: int) -> float:
+    """Bytes read and written per second by so many threads that copy."""
+    import numpy as np  # noqa: PLC0415 - 0.1 s
+
+    sources = np.array_split(np.ones(ROOF_BYTES, np.uint8), threads)
+    targets = np.array_split(np.ones(ROOF_BYTES, np.uint8), threads)  # Written: it has its pages.
+    best_s = float("inf")
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(ROOF_REPEATS):
+            began = time.perf_counter()
+            list(pool.map(np.copyto, targets, sources))  # numpy lets go of the interpreter.
+            best_s = min(best_s, time.perf_counter() - began)
+    return 2 * ROOF_BYTES / best_s
+
+
 def check_kernel_cache() -> Check:
     """Say where compiled kernels are kept, and whether they can be."""
     from kernels.compile import cache_folder  # noqa: PLC0415 - imports numpy
@@ -179,8 +243,28 @@ def check_cuda(cuda: Cuda) -> Check:
     """Say what there is of CUDA; a machine without any is as fit as another."""
     packages = f"; packages: {', '.join(cuda.packages) or 'none'}"
     if cuda.devices:
-        return Check("cuda", "pass", f"{', '.join(cuda.devices)}{packages}")
+        driver = f"; driver {cuda.driver or 'of unknown version'}, CUDA {_dotted(cuda.newest)}"
+        return Check("cuda", "pass", f"{', '.join(cuda.devices)}{driver}{packages}")
     return Check("cuda", "pass", f"not usable: {cuda.trouble}{packages}")
+
+
+def check_compiler(cuda: Cuda) -> Check:
+    """Say what compiles GPU kernels, and whether the driver can take what it writes."""
+    name = next((one for one in cuda.packages if one.startswith("numba-cuda ")), "")
+    if not name or cuda.isa is None:
+        return Check("cuda compiler", "pass", "none: GPU kernels cannot be compiled here")
+    found = f"{name}, PTX ISA {_dotted(cuda.isa)}"
+    family = cuda.isa[0] + ISA_BEFORE_CUDA
+    if cuda.devices and cuda.newest[0] < family:
+        advice = (
+            f"the driver takes CUDA {_dotted(cuda.newest)}: use the extra gpu-cu12, or a driver"
+        )
+        return Check("cuda compiler", "warn", found, f"{advice} of CUDA {family}")
+    return Check("cuda compiler", "pass", found)
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
 
 
 def check_device(cuda: Cuda) -> Check:
@@ -198,19 +282,20 @@ def check_device(cuda: Cuda) -> Check:
 
 
 def find_cuda() -> Cuda:
-    """Ask the driver and the installed packages; loads no CUDA package."""
-    devices, trouble = cuda_devices(ctypes.CDLL)
+    """Ask the driver, the installed packages, and NVVM for what it writes."""
+    devices, trouble, newest = cuda_devices(ctypes.CDLL)
     packages = []
     for name in GPU_PACKAGES:
         try:
             packages.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             continue
-    return Cuda(devices, trouble, tuple(packages))
+    driver = driver_version(_text("/proc/driver/nvidia/version"))
+    return Cuda(devices, trouble, tuple(packages), driver, newest, ptx_isa())
 
 
-def cuda_devices(load: Callable[[str], Any]) -> tuple[tuple[str, ...], str]:
-    """Names of the GPUs the NVIDIA driver shows, or why there are none.
+def cuda_devices(load: Callable[[str], Any]) -> tuple[tuple[str, ...], str, tuple[int, int]]:
+    """GPUs the NVIDIA driver shows, or why there are none, and the newest CUDA it takes.
 
     Args:
         load: opens a shared library by name; raises OSError where there is none.
@@ -218,19 +303,53 @@ def cuda_devices(load: Callable[[str], Any]) -> tuple[tuple[str, ...], str]:
     try:
         driver = load("libcuda.so.1")
     except OSError:
-        return (), "no NVIDIA driver (libcuda.so.1) on this machine"
+        return (), "no NVIDIA driver (libcuda.so.1) on this machine", (0, 0)
     if code := driver.cuInit(0):
-        return (), f"the NVIDIA driver does not start (cuInit says {code})"
-    count = ctypes.c_int()
+        return (), f"the NVIDIA driver does not start (cuInit says {code})", (0, 0)
+    version, count = ctypes.c_int(), ctypes.c_int()
+    driver.cuDriverGetVersion(ctypes.byref(version))  # 13000 is CUDA 13.0.
+    newest = (version.value // 1000, version.value % 1000 // 10)
     if code := driver.cuDeviceGetCount(ctypes.byref(count)):
-        return (), f"the NVIDIA driver cannot count its GPUs (error {code})"
-    names = []
-    for ordinal in range(count.value):
-        device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
-        if driver.cuDeviceGet(ctypes.byref(device), ordinal) == 0:
-            driver.cuDeviceGetName(name, len(name), device)
-            names.append(name.value.decode(errors="replace"))
-    return tuple(names), "" if names else "the NVIDIA driver shows no GPU"
+        return (), f"the NVIDIA driver cannot count its GPUs (error {code})", newest
+    names = [_describe(driver, ordinal) for ordinal in range(count.value)]
+    return tuple(names), "" if names else "the NVIDIA driver shows no GPU", newest
+
+
+def _describe(driver: Any, ordinal: int) -> str:
+    """Name, compute capability and memory of one GPU."""
+    device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
+    major, minor, memory = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
+    driver.cuDeviceGet(ctypes.byref(device), ordinal)
+    driver.cuDeviceGetName(name, len(name), device)
+    driver.cuDeviceGetAttribute(ctypes.byref(major), CAPABILITY_MAJOR, device)
+    driver.cuDeviceGetAttribute(ctypes.byref(minor), CAPABILITY_MINOR, device)
+    driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+    words = name.value.decode(errors="replace")
+    return f"{words} (capability {major.value}.{minor.value}, {memory.value / GB:.1f} GB)"
+
+
+def driver_version(text: str) -> str:
+    """Version of the driver in the text of /proc/driver/nvidia/version; empty where none is."""
+    found = re.search(r"NVRM version:.*?\s(\d{3}\.\d+(?:\.\d+)?)\s", text)
+    return found[1] if found else ""
+
+
+def ptx_isa() -> tuple[int, int] | None:
+    """PTX ISA version that the installed compiler writes, by compiling nothing with it."""
+    try:
+        from cuda.bindings import nvvm  # noqa: PLC0415
+    except ImportError:
+        return None
+    try:
+        program = nvvm.create_program()
+        nvvm.add_module_to_program(program, EMPTY_MODULE, len(EMPTY_MODULE), "empty")
+        nvvm.compile_program(program, 1, ["-arch=compute_80"])
+        text = bytearray(nvvm.get_compiled_result_size(program))
+        nvvm.get_compiled_result(program, text)
+    except (RuntimeError, nvvm.nvvmError):
+        return None  # No library, or one that is broken; a scanner on cuda says which.
+    found = re.search(rb"\.version (\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def cpu_model(cpuinfo: str) -> str:

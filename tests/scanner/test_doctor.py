@@ -1,24 +1,31 @@
 """What doctor finds, on machines made of text."""
 
 import ctypes
+import re
 
 import pytest
 
+from scanner import doctor
 from scanner.commands import doctor as command
 from scanner.doctor import (
+    ROOF_BYTES,
     Check,
     Cuda,
     available_bytes,
+    check_compiler,
     check_cpu,
     check_cuda,
     check_device,
     check_disk,
     check_memory,
+    check_memory_roof,
     check_open_files,
     check_packages,
     check_python,
+    copy_rate,
     cpu_model,
     cuda_devices,
+    driver_version,
     examine,
     existing_parent,
     memory_limit,
@@ -33,6 +40,18 @@ class Driver:
 
     def __init__(self, names=(), init=0, count=0):
         self.names, self.init, self.count = names, init, count
+
+    def cuDriverGetVersion(self, version):  # noqa: N802
+        version._obj.value = 12_090
+        return 0
+
+    def cuDeviceGetAttribute(self, value, attribute, device):  # noqa: N802
+        value._obj.value = {75: 8, 76: device.value}[attribute]
+        return 0
+
+    def cuDeviceTotalMem_v2(self, memory, device):  # noqa: N802
+        memory._obj.value = 24_000_000_000
+        return 0
 
     def cuInit(self, flags):  # noqa: N802 - the driver's own name
         return self.init
@@ -73,6 +92,10 @@ def test_packages_of_extras_are_not_required():
     check = check_packages(["numpy>=2", 'not-there; extra == "gpu"'])
     assert check.status == "pass"
     assert check.found.startswith("numpy 2.")
+
+
+def test_scanner_that_runs_from_its_sources_alone_is_a_warning():
+    assert check_packages([]).status == "warn"
 
 
 def test_one_core_or_a_small_quota_is_a_warning():
@@ -119,7 +142,8 @@ def test_open_files_below_1024_are_a_warning():
 
 
 def test_machine_without_a_driver_says_so_and_passes():
-    assert cuda_devices(no_library) == ((), "no NVIDIA driver (libcuda.so.1) on this machine")
+    trouble = "no NVIDIA driver (libcuda.so.1) on this machine"
+    assert cuda_devices(no_library) == ((), trouble, (0, 0))
     assert check_cuda(NO_GPU) == Check(
         "cuda",
         "pass",
@@ -127,9 +151,12 @@ def test_machine_without_a_driver_says_so_and_passes():
     )
 
 
-def test_driver_names_its_gpus_in_order():
-    found = cuda_devices(lambda name: Driver((b"NVIDIA L4", b"NVIDIA A100")))
-    assert found == (("NVIDIA L4", "NVIDIA A100"), "")
+def test_driver_names_its_gpus_in_order_and_the_newest_cuda_it_takes():
+    devices, trouble, newest = cuda_devices(lambda name: Driver((b"NVIDIA L4", b"NVIDIA A100")))
+    assert devices == (
+        "NVIDIA L4 (capability 8.0, 24.0 GB)", "NVIDIA A100 (capability 8.1, 24.0 GB)",
+    )  # fmt: skip
+    assert (trouble, newest) == ("", (12, 9))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +168,7 @@ def test_driver_names_its_gpus_in_order():
     ],
 )
 def test_driver_in_trouble_says_which(driver, trouble):
-    assert cuda_devices(lambda name: driver) == ((), trouble)
+    assert cuda_devices(lambda name: driver)[:2] == ((), trouble)
 
 
 def test_gpu_that_stays_idle_is_a_warning():
@@ -149,6 +176,56 @@ def test_gpu_that_stays_idle_is_a_warning():
     assert (idle.status, idle.advice) == ("warn", "NVIDIA L4 stays idle")
     assert idle.found.startswith("auto chooses cpu: ")
     assert check_device(NO_GPU).status == "pass"
+
+
+def test_gpu_is_told_with_its_driver():
+    cuda = Cuda(("NVIDIA L4",), "", ("numba-cuda 0.30.4",), "580.65.06", (13, 0))
+    assert check_cuda(cuda).found == (
+        "NVIDIA L4; driver 580.65.06, CUDA 13.0; packages: numba-cuda 0.30.4"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Sun Jul 27\n", "580.65.06"),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  575.57  Release\n", "575.57"),
+        ("", ""),
+    ],
+)
+def test_driver_s_version_is_read_from_the_kernel_s_file(text, version):
+    assert driver_version(text) == version
+
+
+def test_compiler_that_is_not_there_is_no_fault():
+    check = check_compiler(NO_GPU)
+    assert (check.status, check.advice) == ("pass", "")
+    assert check.found.startswith("none: ")
+
+
+@pytest.mark.parametrize(
+    ("isa", "newest", "status"),
+    [((9, 0), (13, 0), "pass"), ((9, 0), (12, 9), "warn"), ((8, 8), (12, 9), "pass")],
+)
+def test_compiler_newer_than_the_driver_is_a_warning(isa, newest, status):
+    cuda = Cuda(("NVIDIA L4",), "", ("cupy-cuda13x 14", "numba-cuda 0.30.4"), "", newest, isa)
+    check = check_compiler(cuda)
+    assert check.status == status
+    assert check.found == f"numba-cuda 0.30.4, PTX ISA {isa[0]}.{isa[1]}"
+    assert ("gpu-cu12" in check.advice) == (status == "warn")
+
+
+def test_memory_roof_counts_bytes_read_and_written(monkeypatch):
+    clock = iter([0.0, 1.0, 1.0, 1.5, 1.5, 3.5, 4.0, 5.0, 5.0, 6.0])
+    monkeypatch.setattr(doctor.time, "perf_counter", lambda: next(clock))
+    assert copy_rate(2) == 2 * ROOF_BYTES / 0.5  # The best of five.
+
+
+def test_memory_roof_says_that_it_was_measured_now():
+    check = check_memory_roof(2)
+    assert check.status == "pass"
+    rates = re.match(r"([\d.]+) GB/s on 1 thread, ([\d.]+) on 2, measured now: ", check.found)
+    assert all(float(rate) > 0 for rate in rates.groups())
 
 
 def test_nearest_existing_parent_is_found(tmp_path):
