@@ -62,8 +62,8 @@ gpu-check: $(STAMP) $(GPU_STAMP)  ## checks of the CUDA target that need no GPU
 	$(GPU_VENV)/bin/python -m pytest -q -m gpu_check $(ARGS) tests/gpu $(PROOFS:%=--ignore=%); first=$$?; \
 	wait $$proofs; second=$$?; cat $(GPU_VENV)/proofs.log; [ $$first = 0 ] && [ $$second = 0 ]
 
-gpu: $(STAMP)    ## checks on a GPU; fails where there is none
-	@echo "gpu: no CUDA kernels exist yet, so there is nothing to run" >&2; exit 1
+gpu: $(GPU_STAMP) ## bits, sanitizer and timings on a GPU; fails where there is none
+	@$(GPU_VENV)/bin/python benchmarks/gpu.py $(ARGS)
 
 .venv-bench/installed: requirements-bench.txt
 	@echo "creating .venv-bench for the peers, $$(grep -c '==' requirements-bench.txt) pinned packages"
