@@ -8,13 +8,13 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.compile_cuda import KERNELS, cubin_of, cubin_path
+from kernels.device_array import DeviceArray, borrow
 from kernels.errors import DeviceError
 from kernels.gpu.program import Clear, Launch, Node
 
@@ -23,33 +23,7 @@ ALIGN: Final = 16
 POLL_S: Final = 20e-6
 CAPABILITY_MIN: Final = (8, 0)
 
-Pairs = Iterable[tuple["DeviceArray", NDArray[Any]]]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class DeviceArray:
-    """A C-contiguous array in device memory, readable by CuPy and others without a copy."""
-
-    pointer: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    memory: Any  # Held: the pointer lives as long as this.
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all elements."""
-        return int(np.prod(self.shape)) * self.dtype.itemsize
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        """Description for CuPy, numba and PyTorch; the data may change at the next tick."""
-        return {
-            "shape": self.shape,
-            "typestr": self.dtype.str,
-            "data": (self.pointer, True),
-            "strides": None,
-            "version": 3,
-        }
+Pairs = Iterable[tuple[DeviceArray, NDArray[Any]]]
 
 
 class CudaDevice:
@@ -113,6 +87,29 @@ class CudaDevice:
         with _telling(f"device memory: {nbytes} bytes"):
             memory = self._device.allocate(nbytes, stream=self._stream)
         return DeviceArray(int(memory.handle), tuple(shape), dtype, memory)
+
+    def borrow(self, array: Any, dtype: Any) -> DeviceArray:
+        """Read somebody else's array on this GPU (a CuPy array, say) as ours, without a copy.
+
+        What is launched here afterwards waits on the device, not on the host, for what was queued
+        before on the stream that the array's owner names.
+
+        Args:
+            array: has `__cuda_array_interface__`, C-contiguous; it is held.
+            dtype: that its elements must have.
+
+        Raises:
+            DeviceError: the object is no array on a device.
+            LayoutError: its dtype is another, or it is not C-contiguous.
+        """
+        self._enter()
+        from cuda.core import Stream  # noqa: PLC0415 - as above
+
+        found, stream = borrow(array, dtype)
+        if stream is not None:
+            with _telling("array of another stream"):
+                self._stream.wait(Stream.from_handle(stream))
+        return found
 
     def upload(self, pairs: Pairs) -> None:
         """Queue copies of host arrays to the fronts of device arrays.

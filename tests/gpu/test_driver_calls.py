@@ -60,6 +60,31 @@ def a_scan_in_another_thread():
     return done == [now_ns]
 
 
+def a_borrowed_array():
+    """A vector of another stream, in a kernel of ours."""
+    from kernels.cuda_device import CudaDevice
+    from kernels.gpu.program import Launch
+
+    device = CudaDevice("asked for")
+    other = device._device.create_stream()
+    ours = [device.allocate((3,), dtype) for dtype in (np.float32, np.int64, *[np.float32] * 2)]
+
+    class Lent:
+        __cuda_array_interface__ = ours[0].__cuda_array_interface__ | {"stream": int(other.handle)}
+
+    borrowed = []
+    calls = recorded(lambda: borrowed.append(device.borrow(Lent(), np.float32)))
+    graph = device.graph([Launch("segment_median_mad", (1, 1), 256, (borrowed[0], *ours[1:]))])
+    quiet = recorded(lambda: device.borrow(ours[0], np.float32))
+    return (
+        calls,
+        quiet,
+        recorded(lambda: device.launch(graph)),
+        borrowed[0].pointer,
+        ours[0].pointer,
+    )
+
+
 def flattened_arguments():
     """Of ours and of numba's own launcher, for a named tuple of arrays."""
     from numba import cuda
@@ -137,6 +162,15 @@ def test_a_tick_between_scans_is_one_launch_of_two_kernels(driver):
 
 def test_a_scan_may_run_in_another_thread_than_the_one_that_opened(driver):
     assert run(a_scan_in_another_thread, driver)
+
+
+def test_a_borrowed_array_is_waited_for_on_the_device_alone(driver):
+    calls, quiet, launch, pointer, lent = run(a_borrowed_array, driver)
+    assert pointer == lent
+    assert counted(calls) == {"cuEventCreate": 1, "cuEventRecord": 1, "cuStreamWaitEvent": 1,
+                              "cuEventDestroy": 1}  # fmt: skip
+    assert quiet == []
+    assert [node.kernel for node in launches(launch)] == ["segment_median_mad"]
 
 
 def test_arguments_are_flattened_as_the_compiler_s_own_launcher_does(driver):
