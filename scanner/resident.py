@@ -5,6 +5,7 @@ change the state calls `State.home()` first, and the next tick sends it away aga
 sends rows, launches one graph and fetches what the scan says; the state stays.
 """
 
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -155,7 +156,8 @@ class Resident:
         state.last_scan_ns = now_ns
         state.scan_count += 1
         metrics = MetricColumns(lambda: self.export_metrics(now_ns, row_count))
-        return scan_result(now_ns, row_count, fresh, reference_count, top, groups, state, metrics)
+        result = scan_result(now_ns, row_count, fresh, reference_count, top, groups, state, metrics)
+        return replace(result, on_device=_result_arrays(self._placed))
 
     def export_metrics(self, now_ns: int, row_count: int) -> dict[str, NDArray[np.float32]]:
         """Every metric of every row at now_ns, [listing] each."""
@@ -326,6 +328,22 @@ class Resident:
         )
         top = {name: ids_of(best[li][best[li] > 0]) for li, name in enumerate(LISTS)}
         return fresh, top
+
+
+def _result_arrays(a: Arrays) -> dict[str, tuple[Any, int]]:
+    """Where the device holds what a ScanResult says: attribute -> (array, its first row)."""
+    return {
+        "observed_ns": (a.columns.i64, c.OBSERVED_NS),
+        "validity": (a.columns.validity, 0),
+        "stratum": (a.columns.u8, c.STRATUM),
+        "score": (a.scores.score, 0),
+        "p": (a.scores.p, 0),
+        "statistic": (a.scores.statistic, 0),
+        "value": (a.scores.value, 0),
+        "baseline": (a.scores.mean, 0),
+        "z": (a.scores.z, 0),
+        "p_feature": (a.scores.p_feature, 0),
+    }
 
 
 _BATCH: Final = (

@@ -1,11 +1,14 @@
 """Stage 6 of 8: what one scan says. Columns are borrowed: they change at the next scan."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 NO_LISTING: Final = 2**32 - 1
 SCOPES: Final = ("contract", "strike", "expiry", "underlying", "venue")
@@ -91,6 +94,8 @@ class ScanResult:
         market: market-wide aggregates by name.
         rollups: what contracts, strikes, expiries, underlyings and venues say, by scope, computed
             on first access; ask before the next tick.
+        on_device: after a scan on a GPU, attributes that it holds, too: name -> (array
+            [row, listing] there, the attribute's first row in it); they change at the next tick.
     """
 
     scan_index: int
@@ -113,3 +118,57 @@ class ScanResult:
     metrics: Mapping[str, NDArray[np.float32]]
     market: dict[str, float] = field(default_factory=dict)
     rollups: Mapping[str, RollupResult] = field(default_factory=dict)
+    on_device: Mapping[str, tuple[Any, int]] = field(default_factory=dict)
+
+    def to_arrow(self, *, metrics: bool | Sequence[str] = False, copy: bool = True) -> "pa.Table":
+        """One table, a row per listing; its columns stand in scanner/result_tables.py.
+
+        Args:
+            metrics: True for every exported metric, too, or the names of some; ask for them
+                before the next tick.
+            copy: False borrows the columns, as this object does: they change at the next scan.
+
+        Returns:
+            Table of Arrow; a missing number is NaN, never null.
+
+        Raises:
+            InputError: there is no metric of a name.
+        """
+        from scanner.result_tables import arrow_table  # noqa: PLC0415 - it reads this file
+
+        return arrow_table(self, metrics, copy=copy)
+
+    def to_polars(self, *, metrics: bool | Sequence[str] = False, copy: bool = True) -> Any:
+        """The table of `to_arrow` as a DataFrame of polars.
+
+        Raises:
+            InputError: polars is not installed, or there is no metric of a name.
+        """
+        from scanner.result_tables import polars_frame  # noqa: PLC0415 - it reads this file
+
+        return polars_frame(self, metrics, copy=copy)
+
+    def to_cupy(
+        self, *, metrics: bool | Sequence[str] = False, copy: bool = True
+    ) -> dict[str, Any]:
+        """The columns of `to_arrow` as CuPy arrays by name.
+
+        Columns that a GPU scored do not go through the host; with copy=False they are its own
+        arrays, which change at the next tick and must not be written to.
+
+        Raises:
+            InputError: CuPy is not installed, or there is no metric of a name.
+        """
+        from scanner.result_tables import cupy_arrays  # noqa: PLC0415 - it reads this file
+
+        return cupy_arrays(self, metrics, copy=copy)
+
+    def to_cudf(self, *, metrics: bool | Sequence[str] = False, copy: bool = True) -> Any:
+        """The columns of `to_cupy` as a DataFrame of cuDF.
+
+        Raises:
+            InputError: cuDF is not installed, or there is no metric of a name.
+        """
+        from scanner.result_tables import cudf_frame  # noqa: PLC0415 - it reads this file
+
+        return cudf_frame(self, metrics, copy=copy)
