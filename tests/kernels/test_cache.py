@@ -25,7 +25,8 @@ columns = Columns(
     np.zeros((c.F32_COUNT, 128), np.float32),
 )
 columns.i64[c.EXPIRY_NS, 0] = 7
-open_device("cpu", 1).expire(1, 7, columns)
+ids, states = np.zeros(1, np.uint32), np.zeros(2, np.int64)
+open_device("cpu", 1).find_fresh(1, 7, columns, ids, states)
 print(columns.validity[0] & c.EXPIRED != 0)
 """
 
