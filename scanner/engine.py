@@ -18,7 +18,15 @@ from scanner.batch import REASONS, build_batch, build_tickers, empty_rows
 from scanner.result import ScanResult
 from scanner.rollup import Grouping, Groupings, Rollups, rollup_here
 from scanner.state import State
-from scanner.tick import apply_batch, apply_tickers, cumulate, export_metrics, scan
+from scanner.tick import (
+    MEMBER_STRENGTH_MIN,
+    MEMBERS_NAMED,
+    apply_batch,
+    apply_tickers,
+    cumulate,
+    export_metrics,
+    scan,
+)
 from scanner.universe import Universe
 
 if TYPE_CHECKING:
@@ -230,8 +238,13 @@ class Scanner:
         scratch = State(1, 1, self._host.threads, bars=bool(len(self._state.bar)))
         batch, _ = build_batch(empty_rows(), 0, scratch, self._host, Counter())
         tickers = build_tickers(_NO_TICKERS, 0, scratch, self._host)
+        # Called for notable groups alone, of which nothing has none.
+        self._host.name_members(
+            0, 0, MEMBER_STRENGTH_MIN, scratch.columns, scratch.scores.score[0],
+            np.empty(0, np.bool_), np.empty((0, MEMBERS_NAMED), np.int32),
+        )  # fmt: skip
         if self._resident is not None:
-            cumulate(scratch, self._host)  # All that is left to the host, once an hour.
+            cumulate(scratch, self._host)  # All else that is left to the host, once an hour.
             self.device.warm_up()
             return
         self._host.apply_tickers(tickers, scratch.columns)
