@@ -171,6 +171,8 @@ def of_result(result: Any) -> dict[str, np.ndarray]:
     found |= {f"groups.{f.name}": getattr(result.groups, f.name) for f in fields(result.groups)}
     found |= {f"top.{name}": ids for name, ids in result.top.items()}
     found |= {f"metric.{name}": column for name, column in result.metrics.items()}
+    for scope, rollup in result.rollups.items():
+        found |= {f"{scope}.{f.name}": getattr(rollup, f.name) for f in fields(rollup)}
     found |= {f"market.{name}": np.array(value) for name, value in result.market.items()}
     return {name: np.array(a) for name, a in found.items() if isinstance(a, np.ndarray)}
 
