@@ -1,6 +1,6 @@
 """`make bench`: baselines, printed with machine, versions and the memory roof of the run.
 
-    .venv/bin/python benchmarks/run.py [decode scan replay goog cold peers]
+    .venv/bin/python benchmarks/run.py [decode scan replay goog cold own_scan universe peers]
 
 Raw results go to benchmarks/results/bench.json, and docs/PERFORMANCE.md is written from them.
 """
@@ -216,9 +216,31 @@ def cold() -> dict[str, float]:
     return found
 
 
+def own_scan() -> dict[str, Any]:
+    """The product's own scan of every listing and of 2 % of them, by benchmarks/scan.py."""
+    from benchmarks import scan as own
+
+    return {
+        "same_bytes": own.changed_equals_full(),
+        "rows": [own.measure(count) for count in own.LISTINGS],
+    }
+
+
+def universe() -> list[dict[str, Any]]:
+    """Memory and times of large universes, each in a process of its own."""
+    found = []
+    for size in ("100k", "1600k", "100k-depth"):
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "benchmarks" / "universe.py"), "--here", size],
+            check=True, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        found.append(json.loads(done.stdout))
+    return found
+
+
 QUESTIONS: dict[str, Callable[[], Any]] = {
     "decode": decode, "scan": scan, "replay": replay, "goog": goog, "cold": cold,
-    "peers": peers,
+    "own_scan": own_scan, "universe": universe, "peers": peers,
 }  # fmt: skip
 
 

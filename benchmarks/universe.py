@@ -152,7 +152,7 @@ def measure(name: str) -> dict[str, Any]:
         "universe": universe - tables,
         "columns": held(state.columns),
         "scores": held(state.scores),
-        "marks": held(state.marks),
+        "blocks": held(state.blocks),
         "books": held(state.books) if depth else 0,
     }
     bytes_of["rest"] = end - begin - sum(bytes_of.values())

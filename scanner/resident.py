@@ -29,7 +29,7 @@ from kernels.rows.group import SUM_COUNT
 from scanner.liquidity import classes_after
 from scanner.result import LISTS, ScanResult
 from scanner.rollup import Grouping
-from scanner.state import State
+from scanner.state import State, empty_marks
 from scanner.tick import (
     CLASS_EVERY_NS,
     CLASS_FIRST_NS,
@@ -243,10 +243,7 @@ class Resident:
             books=books,
             scores=scores,
             common=common,
-            marks=Marks(
-                allocate((n,), np.int8), allocate((n, c.DRIVER_COUNT), np.int16),
-                allocate((n, c.LIST_COUNT), np.int16), allocate((n, c.DRIVER_COUNT), np.int32),
-            ),
+            marks=Marks(*(allocate(a.shape, a.dtype) for a in empty_marks(n))),
             groups=groups,
             tables=tables,
             ranking=Ranking(

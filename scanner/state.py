@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from feeds.contract import ListingKind
 from kernels import columns as c
-from kernels.arrays import Blocks, Books, Columns, Common, PerThread, Scores, padded
+from kernels.arrays import Blocks, Books, Columns, Common, Marks, PerThread, Scores, padded
 from kernels.blocks import layout
 from kernels.errors import CapacityError
 from scanner.universe import NO_CONTRACT, ListingColumns, RowState, Universe
@@ -111,6 +111,16 @@ def empty_blocks(threads: int) -> Blocks:
         fold_count=np.zeros(grid, np.int64),
         last_1=np.full(grid, -1, np.int64),
         last_2=np.full((threads, c.STRATUM_COUNT, c.LIST_COUNT), -1, np.int64),
+    )
+
+
+def empty_marks(rows: int) -> Marks:
+    """What the rows of a scan on a GPU add to the tables; nothing yet."""
+    return Marks(
+        np.full(rows, -1, np.int8),
+        np.full((rows, c.DRIVER_COUNT), -1, np.int16),
+        np.full((rows, c.LIST_COUNT), -1, np.int16),
+        np.full((rows, c.DRIVER_COUNT), -1, np.int32),
     )
 
 

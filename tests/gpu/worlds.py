@@ -29,10 +29,10 @@ from scanner.state import (
     Z_BINS,
     empty_columns,
     empty_common,
+    empty_marks,
     empty_scores,
 )
 from tests.kernels.market import SECOND, START_NS, ToyMarket, listings
-from tests.kernels.scored_rows import empty_marks
 
 LISTINGS, SECONDS = 1000, 8
 NOW_NS = START_NS + (SECONDS + 1) * SECOND

@@ -3,10 +3,9 @@
 import numpy as np
 
 from kernels import columns as c
-from kernels.arrays import Marks
 from kernels.compile import compiled
 from kernels.rows.score import visit_row
-from scanner.state import State
+from scanner.state import State, empty_marks
 
 SECOND = 1_000_000_000
 NOW_NS = 1_767_787_200 * SECOND
@@ -18,16 +17,6 @@ FLAWS = (c.NO_BID, c.NO_ASK, c.LOCKED, c.CROSSED, c.ZERO_SIZE, c.EXPIRED, c.GAP,
 def by_rows(ids, now_ns, columns, books, scores, common, marks):
     for r in range(ids.size):
         visit_row(r, np.int64(ids[r]), now_ns, columns, books, scores, common, marks)
-
-
-def empty_marks(rows):
-    """Marks of rows that were not looked at."""
-    return Marks(
-        np.full(rows, -1, np.int8),
-        np.full((rows, c.DRIVER_COUNT), -1, np.int16),
-        np.full((rows, c.LIST_COUNT), -1, np.int16),
-        np.full((rows, c.DRIVER_COUNT), -1, np.int32),
-    )
 
 
 def observe_by_rows(ids, now_ns, state):
