@@ -71,23 +71,23 @@ def add_counts(hour: int, column: int, bins: int, count: I64x1, tables: Tables) 
 
 def cumulate(tick: I64x1, tables: Tables, groups: GroupColumns, common: Common) -> None:
     """Suffix sums of one table row a block; a driver's block folds its common scale, too."""
+    sums = cuda.shared.array(THREADS, np.int64)
     row = cuda.blockIdx.x
     if row < DRIVER_ROWS:
         s, k = row // c.DRIVER_COUNT, row % c.DRIVER_COUNT
         if cuda.threadIdx.x == 0:
             fold_scale(s, k, tick[words.NOW_NS], common)
-        suffix_sums(tables.total_1[s, k], common.above_1[s, k])
+        suffix_sums(tables.total_1[s, k], common.above_1[s, k], sums)
     elif row < DRIVER_ROWS + LIST_ROWS:
         s, li = (row - DRIVER_ROWS) // c.LIST_COUNT, (row - DRIVER_ROWS) % c.LIST_COUNT
-        suffix_sums(tables.total_2[s, li], common.above_2[s, li])
+        suffix_sums(tables.total_2[s, li], common.above_2[s, li], sums)
     else:
         kind = row - DRIVER_ROWS - LIST_ROWS
-        suffix_sums(tables.total_group[kind], groups.above[kind])
+        suffix_sums(tables.total_group[kind], groups.above[kind], sums)
 
 
-def suffix_sums(total: I64x1, above: I64x1) -> None:
-    """above[j] = sum of total[j:], by one block of THREADS threads."""
-    sums = cuda.shared.array(THREADS, np.int64)
+def suffix_sums(total: I64x1, above: I64x1, sums: I64x1) -> None:
+    """above[j] = sum of total[j:], by one block of THREADS threads, which share `sums`."""
     t = cuda.threadIdx.x
     run = total.size // THREADS
     own = np.int64(0)
