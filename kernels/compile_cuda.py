@@ -1,7 +1,8 @@
-"""Stages 4 to 6 of 8: launch shapes to CUDA code; the one door to numba-cuda.
+"""Stages 4 to 6 of 8: launch shapes to CUDA code, by one of the two compilers.
 
-Nobody else types cuda.jit flags. No device and no driver are needed: what is compiled here runs in
-the PTX interpreter of the test-suite and on a GPU alike.
+Nobody else types cuda.jit flags; what differs between the compilers stands in
+kernels/cuda_compilers.py. No device and no driver are needed: what is compiled here runs in the PTX
+interpreter of the test-suite and on a GPU alike.
 
 The factory is that of kernels.compile: a kernel's globals are re-bound to the device versions of
 what it calls, so each law and each row function has one source. No contraction (`fma=0`): every
@@ -19,12 +20,13 @@ import tempfile
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FunctionType, SimpleNamespace
+from types import FunctionType, ModuleType
 from typing import Any, Final
 
 import numpy as np
 
 from kernels.compile import PREFIX, cache_folder
+from kernels.cuda_compilers import NumbaCuda, chosen, open_compiler
 from kernels.errors import DeviceError
 from kernels.gpu import (
     apply,
@@ -44,7 +46,7 @@ from kernels.laws import bits
 ARCHITECTURES: Final = ((8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0))
 # Distributions that decide the machine code beside our sources, of CUDA 13 and of CUDA 12.
 TOOLCHAIN: Final = (
-    "numba-cuda", "llvmlite", "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink",
+    "numba-cuda", "numba-cuda-mlir", "llvmlite", "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink",
     "nvidia-cuda-nvcc-cu12", "nvidia-nvjitlink-cu12",
 )  # fmt: skip
 # Kernels by name. A name that kernels.cpu has, too, is the same launch shape.
@@ -69,32 +71,42 @@ KERNELS: Final[Mapping[str, Callable[..., None]]] = {
 }
 
 
-def ptx_of(name: str, capability: tuple[int, int]) -> str:
+def ptx_of(name: str, capability: tuple[int, int], compiler: str | None = None) -> str:
     """PTX of a kernel, its entry named as the kernel.
 
+    Args:
+        name: of the kernel.
+        capability: of the device that will run it, (major, minor).
+        compiler: name in kernels.cuda_compilers, None for the one in use.
+
     Raises:
-        DeviceError: numba-cuda is not installed.
+        DeviceError: the compiler is not installed.
     """
-    numba_cuda = _numba_cuda()
-    kernel = KERNELS[name]
-    signature = numba_cuda.types.void(*(_numba_type(t) for t in parameters(kernel).values()))
-    with _answering(capability):
-        ptx, _ = numba_cuda.compile_ptx(_rebound(kernel), signature, cc=capability)
+    compiler = compiler or chosen()
+    opened, kernel = open_compiler(compiler), KERNELS[name]
+    kinds = (_numba_type(kind, opened.types) for kind in parameters(kernel).values())
+    ptx = opened.ptx(_rebound(kernel, compiler), opened.types.void(*kinds), capability)
     # The compiler numbers its names by process: neither a cache key nor a test could hold them.
     (mangled,) = re.findall(r"\.entry (\S+)\(", ptx)
-    return str(ptx).replace(mangled, name)
+    return ptx.replace(mangled, name)
 
 
-def cubin_of(name: str, capability: tuple[int, int]) -> bytes:
+def cubin_of(name: str, capability: tuple[int, int], compiler: str | None = None) -> bytes:
     """Machine code of a kernel, from the cache or compiled into it.
 
+    Args:
+        name: of the kernel.
+        capability: of the device that will run it, (major, minor).
+        compiler: name in kernels.cuda_compilers, None for the one in use.
+
     Raises:
-        DeviceError: numba-cuda is not installed, or it does not know the capability.
+        DeviceError: the compiler is not installed, or it does not know the capability.
     """
-    path = cubin_path(name, capability)
+    compiler = compiler or chosen()
+    path = cubin_path(name, capability, compiler)
     if path.exists():
         return path.read_bytes()
-    ptx = ptx_of(name, capability)
+    ptx = ptx_of(name, capability, compiler)
     from cuda.bindings.nvjitlink import nvJitLinkError  # noqa: PLC0415
     from cuda.core import Linker, LinkerOptions, ObjectCode  # noqa: PLC0415
 
@@ -111,19 +123,21 @@ def cubin_of(name: str, capability: tuple[int, int]) -> bytes:
     return code
 
 
-def cubin_path(name: str, capability: tuple[int, int]) -> Path:
-    """File of a kernel's machine code: of these sources, these compilers, this architecture."""
+def cubin_path(name: str, capability: tuple[int, int], compiler: str | None = None) -> Path:
+    """File of a kernel's machine code: of these sources, this compiler, this architecture."""
+    compiler = compiler or chosen()
+    stem = name if compiler == NumbaCuda.name else f"{name}.{compiler}"
     major, minor = capability
-    return cache_folder() / "cuda" / _toolchain() / f"{name}.sm_{major}{minor}.cubin"
+    return cache_folder() / "cuda" / _toolchain() / f"{stem}.sm_{major}{minor}.cubin"
 
 
 def require_compiler() -> None:
     """Find out at once whether there is a compiler, not after minutes.
 
     Raises:
-        DeviceError: numba-cuda is not installed.
+        DeviceError: it is not installed.
     """
-    _numba_cuda()
+    open_compiler(chosen())
 
 
 def parameters(kernel: Callable[..., None]) -> dict[str, Any]:
@@ -132,33 +146,35 @@ def parameters(kernel: Callable[..., None]) -> dict[str, Any]:
     return {name: hints[name] for name in inspect.signature(kernel).parameters}
 
 
-def _numba_type(annotation: Any) -> Any:
+def _numba_type(annotation: Any, types: Any) -> Any:
     """Type of numba for a named tuple of arrays or an array of kernels.arrays."""
-    types = _numba_cuda().types
     if typing.get_origin(annotation) is typing.Annotated:
         array, axes = typing.get_args(annotation)
         (element,) = typing.get_args(typing.get_args(array)[1])
         return types.Array(getattr(types, np.dtype(element).name), axes, "C")
     hints = typing.get_type_hints(annotation, include_extras=True)
-    return types.NamedTuple([_numba_type(hints[name]) for name in annotation._fields], annotation)
+    fields = [_numba_type(hints[name], types) for name in annotation._fields]
+    return types.NamedTuple(fields, annotation)
 
 
 @functools.cache
-def _device_function(function: Callable[..., Any]) -> Any:
-    jit = functools.partial(_numba_cuda().jit, device=True, forceinline=True)
+def _device_function(function: Callable[..., Any], compiler: str) -> Any:
+    jit = functools.partial(open_compiler(compiler).cuda.jit, device=True, forceinline=True)
     if function in (bits.float_bits, bits.bits_float):
-        return jit(_bit_casts()[function.__name__])
-    return jit(_rebound(function))
+        return jit(_bit_casts(compiler)[function.__name__])
+    return jit(_rebound(function, compiler))
 
 
-def _rebound(function: Callable[..., Any]) -> Callable[..., Any]:
+def _rebound(function: Callable[..., Any], compiler: str) -> Callable[..., Any]:
     """Copy a function whose globals hold the device versions of the kernels it calls."""
     assert isinstance(function, FunctionType)
     names: dict[str, Any] = dict(function.__globals__)
     for name in function.__code__.co_names:
         value = names.get(name)
         if isinstance(value, FunctionType) and value.__module__.startswith(PREFIX):
-            names[name] = _device_function(value)
+            names[name] = _device_function(value, compiler)
+        elif isinstance(value, ModuleType) and value.__name__ == "numba.cuda":
+            names[name] = open_compiler(compiler).cuda
     copy = FunctionType(function.__code__, names, function.__name__, function.__defaults__)
     copy.__module__ = function.__module__
     copy.__qualname__ = function.__qualname__
@@ -166,10 +182,9 @@ def _rebound(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @functools.cache
-def _bit_casts() -> dict[str, Callable[..., Any]]:
+def _bit_casts(compiler: str) -> dict[str, Callable[..., Any]]:
     """Reinterpret the 32 bits of a float as an integer and back, without a conversion."""
-    _numba_cuda()
-    from numba.cuda import libdevice  # noqa: PLC0415
+    libdevice = open_compiler(compiler).libdevice
 
     def float_bits(x: float) -> int:
         return libdevice.float_as_int(x)  # type: ignore[no-any-return]
@@ -178,40 +193,6 @@ def _bit_casts() -> dict[str, Callable[..., Any]]:
         return libdevice.int_as_float(i)  # type: ignore[no-any-return]
 
     return {"float_bits": float_bits, "bits_float": bits_float}
-
-
-@functools.cache
-def _numba_cuda() -> Any:
-    """Import numba-cuda once, with contraction switched off."""
-    try:
-        importlib.metadata.version("numba-cuda")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise DeviceError(
-            "CUDA compiler: numba-cuda is not installed, expected one of the extras "
-            "gpu-cu12, gpu-cu13"
-        ) from error
-    from numba import cuda  # noqa: PLC0415
-    from numba.cuda.cudadrv import nvvm  # noqa: PLC0415
-
-    # numba-cuda 0.30 has no keyword for it; this is its one door to NVVM.
-    nvvm.compile_ir = functools.partial(nvvm.compile_ir, fma=False)
-    return cuda
-
-
-class _answering:  # noqa: N801 - reads as what it does in a with statement
-    """Answer for a device's capability while device functions are compiled without one."""
-
-    def __init__(self, capability: tuple[int, int]) -> None:
-        self._device = SimpleNamespace(compute_capability=capability)
-
-    def __enter__(self) -> None:
-        from numba.cuda import dispatcher  # noqa: PLC0415
-
-        self._dispatcher, self._held = dispatcher, dispatcher.get_current_device
-        dispatcher.get_current_device = lambda: self._device
-
-    def __exit__(self, *_error: object) -> None:
-        self._dispatcher.get_current_device = self._held
 
 
 @functools.cache

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.compile_cuda import KERNELS, cubin_of, cubin_path
+from kernels.cuda_compilers import COMPILERS, NumbaCuda, chosen
 from kernels.device_array import DeviceArray, borrow
 from kernels.errors import DeviceError
 from kernels.gpu.program import Clear, Launch, Node
@@ -150,9 +151,10 @@ class CudaDevice:
         self._enter()
         from cuda.core import LaunchConfig, ObjectCode, launch  # noqa: PLC0415
 
+        compiler = chosen()
         names = {node.kernel for node in nodes if isinstance(node, Launch)}
         kernels = {
-            name: ObjectCode.from_cubin(cubin_of(name, self.capability)).get_kernel(name)
+            name: ObjectCode.from_cubin(cubin_of(name, self.capability, compiler)).get_kernel(name)
             for name in sorted(names)
         }
         with _telling("graph"):
@@ -163,7 +165,9 @@ class CudaDevice:
                     node.array.memory.fill(0, stream=builder)
                 else:
                     config = LaunchConfig(grid=node.grid, block=node.threads)
-                    launch(builder, config, kernels[node.kernel], *flattened(node.arguments))
+                    launch(
+                        builder, config, kernels[node.kernel], *flattened(node.arguments, compiler)
+                    )
             graph = builder.end_building().complete()
             graph.upload(self._stream)
         return graph
@@ -232,22 +236,20 @@ def _blockfuls(pairs: Pairs) -> Iterator[list[Part]]:
         yield parts
 
 
-def flattened(arguments: Sequence[Any]) -> list[Any]:
-    """Arguments as numba-cuda's kernels take them.
+def flattened(arguments: Sequence[Any], compiler: str = NumbaCuda.name) -> list[Any]:
+    """Arguments as a compiler's kernels take them; a named tuple is its fields in order.
 
-    An array is (0, 0, elements, item bytes, pointer, shape..., strides in bytes...), a named tuple
-    its fields in order.
+    Args:
+        arguments: arrays, and named tuples of them.
+        compiler: name in kernels.cuda_compilers.
     """
     flat: list[Any] = []
     for argument in arguments:
         if isinstance(argument, tuple):
-            flat += flattened(argument)
+            flat += flattened(argument, compiler)
             continue
-        strides = [
-            argument.dtype.itemsize * int(np.prod(argument.shape[axis + 1 :]))
-            for axis in range(len(argument.shape))
-        ]
-        count = int(np.prod(argument.shape))
-        words = (0, 0, count, argument.dtype.itemsize, argument.pointer, *argument.shape, *strides)
+        words = COMPILERS[compiler].array_words(
+            argument.pointer, argument.shape, argument.dtype.itemsize
+        )
         flat += [np.intp(word) for word in words]
     return flat

@@ -9,17 +9,19 @@ import functools
 import numpy as np
 
 from kernels.compile_cuda import ptx_of
+from kernels.cuda_compilers import NumbaCuda, NumbaCudaMlir
 from kernels.gpu.program import Clear
-from tests.gpu.ptx import Memory, launch, numba_arguments, parse
+from tests.gpu.ptx import Memory, launch, mlir_arguments, numba_arguments, parse
 
 CAPABILITY = (9, 0)
 BLOCKS_MAX = 4  # Kernels stride over the grid; few blocks make them do it, and save time.
+ARGUMENTS = {NumbaCuda.name: numba_arguments, NumbaCudaMlir.name: mlir_arguments}
 
 
 @functools.cache
-def kernel(name):
+def kernel(name, compiler=NumbaCuda.name):
     """The parsed kernel, once for all tests."""
-    return parse(ptx_of(name, CAPABILITY)).kernel()
+    return parse(ptx_of(name, CAPABILITY, compiler)).kernel()
 
 
 class EmulatedDevice:
@@ -29,7 +31,8 @@ class EmulatedDevice:
     reason = "emulated"
     threads = 1
 
-    def __init__(self):
+    def __init__(self, compiler=NumbaCuda.name):
+        self.compiler = compiler
         self.memory = Memory()
         self.launched = []
 
@@ -66,6 +69,6 @@ class EmulatedDevice:
             grid = (min(node.grid[0], BLOCKS_MAX), node.grid[1])
             if node.kernel in ("cumulate", "top_k", "block_top_k"):
                 grid = node.grid
-            flat, _ = numba_arguments(self.memory, node.arguments)
+            flat, _ = ARGUMENTS[self.compiler](self.memory, node.arguments)
             self.launched.append(node.kernel)
-            launch(kernel(node.kernel), grid, node.threads, flat, self.memory)
+            launch(kernel(node.kernel, self.compiler), grid, node.threads, flat, self.memory)

@@ -22,6 +22,8 @@ from tests.gpu.emulated import EmulatedDevice  # noqa: E402 - after the skip
 from tests.gpu.twins import differing  # noqa: E402
 
 HOUR_NS = 3600 * SECOND
+# Of a device alone, compared otherwise, or computed when asked for.
+LAZY = ("metrics", "top", "groups", "rollups", "on_device")
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +101,7 @@ def _differ(expected, found):
 
 def different_results(expected, found):
     """Names of what differs between two scans, metrics aside."""
-    names = [one.name for one in fields(expected) if one.name not in ("metrics", "top", "groups")]
+    names = [one.name for one in fields(expected) if one.name not in LAZY]
     wrong = [n for n in names if n != "market" and _differ(getattr(expected, n), getattr(found, n))]
     wrong += [n for n in expected.market if _differ(expected.market[n], found.market[n])]
     wrong += [n for n in expected.top if _differ(expected.top[n], found.top[n])]

@@ -3,7 +3,7 @@
 Start with `parse`, `Memory.put` and `launch`.
 """
 
-from tests.gpu.ptx.abi import numba_arguments
+from tests.gpu.ptx.abi import mlir_arguments, numba_arguments
 from tests.gpu.ptx.errors import MachineFault, PtxError, UnsupportedPtx
 from tests.gpu.ptx.machine import launch
 from tests.gpu.ptx.memory import Allocation, Memory
@@ -18,6 +18,7 @@ __all__ = [
     "PtxError",
     "UnsupportedPtx",
     "launch",
+    "mlir_arguments",
     "numba_arguments",
     "parse",
 ]
