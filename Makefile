@@ -57,9 +57,9 @@ $(GPU_STAMP): requirements-gpu-check.txt
 gpu-check: $(STAMP) $(GPU_STAMP)  ## checks of the CUDA target that need no GPU
 	@$(BIN)/python -m pytest -q tests/test_architecture.py -k law
 	@# Two halves side by side, of about the same length; the second is printed when both are done.
-	@$(GPU_VENV)/bin/python -m pytest -q -m gpu_check $(ARGS) $(PROOFS) > $(GPU_VENV)/proofs.log 2>&1 & \
+	@$(GPU_VENV)/bin/python -m pytest -q -m "gpu_check and not slow" $(ARGS) $(PROOFS) > $(GPU_VENV)/proofs.log 2>&1 & \
 	proofs=$$!; \
-	$(GPU_VENV)/bin/python -m pytest -q -m gpu_check $(ARGS) tests/gpu $(PROOFS:%=--ignore=%); first=$$?; \
+	$(GPU_VENV)/bin/python -m pytest -q -m "gpu_check and not slow" $(ARGS) tests/gpu $(PROOFS:%=--ignore=%); first=$$?; \
 	wait $$proofs; second=$$?; cat $(GPU_VENV)/proofs.log; [ $$first = 0 ] && [ $$second = 0 ]
 
 gpu: $(GPU_STAMP) ## bits, sanitizer and timings on a GPU; fails where there is none

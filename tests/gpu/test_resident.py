@@ -13,6 +13,7 @@ from scanner import resident
 from scanner.checkpoint import capture
 from scanner.config import load
 from scanner.engine import Scanner
+from scanner.result import SCOPES, RollupResult
 from tests.kernels.market import SECOND, START_NS, ToyMarket, listings
 
 pytest.importorskip("numba_cuda", reason="make gpu-check installs the CUDA packages")
@@ -68,6 +69,7 @@ class Pair:
         if metrics:
             ours, theirs = expected.metrics, found.metrics
             assert [name for name in ours if _differ(ours[name], theirs[name])] == []
+            assert different_rollups(expected.rollups, found.rollups) == []
         return found
 
     def run(self, scans, *, metrics=False):
@@ -108,6 +110,17 @@ def different_results(expected, found):
     groups = [one.name for one in fields(expected.groups)]
     return wrong + [
         n for n in groups if _differ(getattr(expected.groups, n), getattr(found.groups, n))
+    ]
+
+
+def different_rollups(expected, found):
+    """Scopes and names of what differs between the rollups of two scans."""
+    assert tuple(found) == SCOPES
+    return [
+        (scope, one.name)
+        for scope in SCOPES
+        for one in fields(RollupResult)
+        if _differ(getattr(expected[scope], one.name), getattr(found[scope], one.name))
     ]
 
 
