@@ -206,7 +206,7 @@ MUTATIONS = (
     Mutation("a sum in another order", "activity", "laws/decay.py",
              "return total * d + x * (ONE - d)", "return total * d + (x - x * d)", "activity"),
     # What the compiler may make of it.
-    Mutation("contraction switched on", "activity", "compile_cuda.py",
+    Mutation("contraction switched on", "activity", "cuda_compilers.py",
              "partial(nvvm.compile_ir, fma=False)", "partial(nvvm.compile_ir, fma=True)",
              "ptx", "rounding"),
     Mutation("a literal of double precision", "activity", "rows/liquidity.py",
