@@ -7,7 +7,7 @@ from benchmarks.peers.report import section
 
 HEAD = """# Performance
 
-Written by `benchmarks/run.py` (`make bench`); do not edit. First baselines, on the CPU; no GPU was used.
+Written by `benchmarks/run.py` (`make bench`); do not edit. On the CPU; no GPU was used.
 
 - machine: {cpu}, {cores} cores, load {load} at the start; {date}
 - versions: Python {python}, numpy {numpy}, numba {numba}, msgspec {msgspec}, pyarrow {pyarrow}
