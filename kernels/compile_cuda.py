@@ -43,7 +43,6 @@ from kernels.gpu import (
 )
 from kernels.laws import bits
 
-ARCHITECTURES: Final = ((8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0))
 # Distributions that decide the machine code beside our sources, of CUDA 13 and of CUDA 12.
 TOOLCHAIN: Final = (
     "numba-cuda", "numba-cuda-mlir", "llvmlite", "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink",

@@ -21,6 +21,7 @@ from kernels.arrays import (
     Tickers,
 )
 from kernels.device import CpuDevice
+from kernels.device_array import row_of
 from kernels.errors import DeviceError
 from kernels.gpu import program, rank, score, words
 from kernels.gpu.program import Arrays
@@ -301,8 +302,9 @@ class Resident:
         stratum = np.empty(state.capacity, np.int8)
         above = np.empty(a.groups.above.shape, np.int64)
         self._device.fetch([
-            (a.columns.i64, col.i64), (a.columns.i32, col.i32), (a.columns.u8, col.u8),
-            (a.columns.validity, col.validity), (a.columns.f32, col.f32),
+            (row_of(a.columns.i64, c.OBSERVED_NS, state.capacity), col.i64[c.OBSERVED_NS]),
+            (row_of(a.columns.i32, c.OWN_COUNT, state.capacity), col.i32[c.OWN_COUNT]),
+            (a.columns.u8, col.u8), (a.columns.validity, col.validity),
             (a.scores.z, sc.z), (a.scores.p_feature, sc.p_feature), (a.scores.value, sc.value),
             (a.scores.mean, sc.mean), (a.scores.statistic, sc.statistic), (a.scores.p, sc.p),
             (a.scores.score, sc.score), (a.groups.sums, g.sums),

@@ -16,9 +16,9 @@ BID_SIZE, ASK_SIZE, OFI_BUY, OFI_SELL, SPREAD_SUM, DEPTH_SUM, WEIGHT = range(0, 
 TICK, PRICE_PER, MULTIPLIER, DELTA, VEGA, INDEX, USD = range(7 * BLOCK, 14 * BLOCK, BLOCK)
 # float32: what lives within a block
 DT, HELD, RATE, TO_UPDATE, FLOW, MEAN_SPREAD, MEAN_DEPTH = range(14 * BLOCK, 21 * BLOCK, BLOCK)
-DEPTH_SHARE, DEPTH, SCALE, TOTAL, CAUCHY, FISHER, PRESSURE = range(21 * BLOCK, 28 * BLOCK, BLOCK)
+DEPTH_SHARE, DEPTH, SCALE, CAUCHY, FISHER, PRESSURE = range(21 * BLOCK, 27 * BLOCK, BLOCK)
 # float32: several fields each
-VALUE: Final = 28 * BLOCK  # [feature]
+VALUE: Final = 27 * BLOCK  # [feature]
 COMPARED: Final = VALUE + c.FEATURE_COUNT * BLOCK  # [feature] mean the value is compared with
 Z: Final = COMPARED + c.FEATURE_COUNT * BLOCK  # [driver]
 P: Final = Z + c.DRIVER_COUNT * BLOCK  # [driver]

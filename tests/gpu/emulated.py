@@ -10,6 +10,7 @@ import numpy as np
 
 from kernels.compile_cuda import ptx_of
 from kernels.cuda_compilers import NumbaCuda, NumbaCudaMlir
+from kernels.device_array import DeviceArray
 from kernels.gpu.program import Clear
 from tests.gpu.ptx import Memory, launch, mlir_arguments, numba_arguments, parse
 
@@ -55,7 +56,10 @@ class EmulatedDevice:
     def fetch(self, pairs):
         for array, host in pairs:
             flat = host.reshape(-1)
-            flat[:] = array.view(flat.dtype)[: flat.size]
+            # A row of an allocation holds it, and points into it.
+            held = array.memory if isinstance(array, DeviceArray) else array
+            first = (array.pointer - held.pointer) // flat.itemsize
+            flat[:] = held.view(flat.dtype)[first : first + flat.size]
 
     def graph(self, nodes):
         return list(nodes)
