@@ -49,12 +49,12 @@ def cache_folder() -> Path:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a launch shape for the CPU, parallel where it has a prange."""
-    return _build(function, parallel="prange" in function.__code__.co_names, entry=True)
+    """Compile a launch shape for the CPU."""
+    return _build(function, entry=True)
 
 
 @functools.cache
-def _build(function: Callable[..., Any], *, parallel: bool, entry: bool) -> Callable[..., Any]:
+def _build(function: Callable[..., Any], *, entry: bool) -> Callable[..., Any]:
     import numba  # noqa: PLC0415
 
     cached = _use_cache(numba)
@@ -65,12 +65,9 @@ def _build(function: Callable[..., Any], *, parallel: bool, entry: bool) -> Call
     # for them is more code than the kernels, and was half of a first start. What cannot be called
     # stays out of the cache, whose entries do not tell the two apart.
     flags |= {"no_cfunc_wrapper": True, "no_cpython_wrapper": not entry, "cache": cached and entry}
-    if parallel:
-        flags["parallel"] = True
-    else:
-        # Who calls holds every array, so nobody else counts references to them: the counts took
-        # most of a scan, and threads fought over them (docs/decisions/0008-no-reference-counts.md).
-        flags["_nrt"] = False
+    # Who calls holds every array, so nobody else counts references to them: the counts took
+    # most of a scan, and threads fought over them (docs/decisions/0008-no-reference-counts.md).
+    flags["_nrt"] = False
     # A call in an inner loop would keep it from becoming packed instructions.
     flags["forceinline"] = function.__module__.startswith("kernels.laws.")
     return numba.njit(**flags)(_rebound(function))  # type: ignore[no-any-return]
@@ -83,7 +80,7 @@ def _rebound(function: Callable[..., Any]) -> Callable[..., Any]:
     for name in function.__code__.co_names:
         value = names.get(name)
         if isinstance(value, FunctionType) and value.__module__.startswith(PREFIX):
-            names[name] = _build(value, parallel=False, entry=False)
+            names[name] = _build(value, entry=False)
     copy = FunctionType(function.__code__, names, function.__name__, function.__defaults__)
     copy.__module__ = function.__module__
     copy.__qualname__ = function.__qualname__

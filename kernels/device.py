@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from kernels.errors import DeviceError
+from kernels.threads import Threads, is_striped
 
 DEVICES: Final = ("auto", "cpu", "cuda")
 # Rows from which a shape is worth a second thread: observe costs some 0.2 us a row,
@@ -26,17 +27,15 @@ class CpuDevice:
     Attributes:
         name: "cpu".
         reason: why this device was chosen, for people.
-        threads: threads that parallel shapes may use.
+        threads: threads that a shape may be shared out over.
     """
 
     name = "cpu"
 
     def __init__(self, threads: int, reason: str) -> None:
-        import numba  # noqa: PLC0415 - 0.6 s, paid when a device is opened
-
         self.reason = reason
-        self.threads = max(1, min(threads or (os.cpu_count() or 1), numba.config.NUMBA_NUM_THREADS))
-        numba.set_num_threads(self.threads)
+        self.threads = threads or os.cpu_count() or 1
+        self._threads = Threads(self.threads)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Launch shape by name."""
@@ -46,23 +45,21 @@ class CpuDevice:
         from kernels.compile import compiled  # noqa: PLC0415
 
         function = compiled(shape)
-        if "prange" in shape.__code__.co_names:
-            function = self._in_threads(function, PARALLEL_ROWS_MIN[name])
+        if is_striped(shape):
+            function = self._in_stripes(function, PARALLEL_ROWS_MIN[name])
         self.__dict__[name] = function
         return function
 
-    def _in_threads(self, function: Callable[..., Any], rows_min: int) -> Callable[..., Any]:
+    def _in_stripes(self, function: Callable[..., Any], rows_min: int) -> Callable[..., Any]:
         """Use more than one thread only where there is work for it.
 
         Waking a thread on a busy machine can cost a scheduler's slice, milliseconds; a thousand
         rows cost tenths of one.
         """
-        import numba  # noqa: PLC0415
 
-        def call(rows: Any, *rest: Any) -> Any:
+        def call(rows: Any, *rest: Any) -> None:
             size = rows.rx_ns.size if hasattr(rows, "rx_ns") else rows.size
-            numba.set_num_threads(self.threads if size >= rows_min else 1)
-            return function(rows, *rest)
+            self._threads.run(function, self.threads if size >= rows_min else 1, rows, *rest)
 
         return call
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange, set_num_threads
 from numpy.typing import NDArray
 
 from kernels.compile import compiled
 from kernels.laws.book import event_ofi
+from kernels.threads import Threads
 
 LEVELS = 32
 CHUNK = 16  # levels looked at together; as many lie unused beyond the last
@@ -175,23 +175,13 @@ def apply_share(
         ofi[row], flow[row] = books.ofi[i], books.flow[i]
 
 
-@compiled
-def apply_events(
-    stripes: int, events: Events, start: NDArray[np.int32], order: NDArray[np.int32],
-    touched: NDArray[np.int32], books: Books, top: NDArray[np.float64], ofi: NDArray[np.float64],
-    flow: NDArray[np.float64],
-) -> None:  # fmt: skip
-    """Listings shared out over the threads."""
-    for stripe in prange(stripes):
-        apply_share(stripe, stripes, events, start, order, touched, books, top, ofi, flow)
-
-
 class ProductBooks:
     """The engine that the harness drives, on one thread."""
 
     threads = 1
 
     def __init__(self, initial: NDArray[np.float64], batches: list[Any]) -> None:
+        self.run = Threads(self.threads).run
         listings, _, levels = initial.shape
         price = np.empty((listings, 2, LEVELS + CHUNK), np.int32)
         price[:, 0], price[:, 1] = NO_BID, NO_ASK
@@ -214,11 +204,7 @@ class ProductBooks:
         count = segment(events.listing, self.start, self.order, self.touched)
         top, ofi, flow = np.empty((count, 2, TOP, 2)), np.empty(count), np.empty(count)
         rest = (events, self.start, self.order, self.touched[:count], self.books, top, ofi, flow)
-        if self.threads == 1:
-            apply_share(0, 1, *rest)
-        else:
-            set_num_threads(self.threads)
-            apply_events(self.threads, *rest)
+        self.run(apply_share, self.threads, *rest)
         return top, ofi, flow
 
 

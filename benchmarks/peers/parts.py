@@ -11,15 +11,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numpy as np
 import scan_engines
 import scan_spec as spec
-from numba import prange, set_num_threads
 from numpy.typing import NDArray
 
 from benchmarks.peers import books, scan
 from kernels.compile import compiled
 from kernels.cpu.median import BUCKETS, LANES, NETWORK_ROWS, segment_median_mad
+from kernels.threads import Threads
 
 ROUNDS = 25
 LISTINGS = 100_000
@@ -40,16 +41,6 @@ def score_stripe(
         scan.score_group(median[g], mad[g], s[rows], q[rows], score[rows])
 
 
-@compiled
-def score_groups(
-    stripes: int, start: NDArray[np.int64], median: NDArray[np.float32],
-    mad: NDArray[np.float32], s: NDArray[np.float32], q: NDArray[np.float32],
-    score: NDArray[np.float32],
-) -> None:  # fmt: skip
-    for stripe in prange(stripes):
-        score_stripe(stripe, stripes, start, median, mad, s, q, score)
-
-
 def timed(works: dict[str, Callable[[], Any]], rounds: int = ROUNDS) -> dict[str, Any]:
     """Wall and processor seconds of every work in interleaved rounds, caches as left by others."""
     found: dict[str, Any] = {name: {"wall": [], "cpu": []} for name in works}
@@ -67,7 +58,8 @@ def timed(works: dict[str, Callable[[], Any]], rounds: int = ROUNDS) -> dict[str
 
 def medians(threads: int) -> dict[str, Any]:
     """The group half of the scan: medians, MADs and scores of 100,000 listings."""
-    set_num_threads(threads)
+    run = Threads(threads).run
+    numba.set_num_threads(threads)  # The peer's.
     start = spec.make_static(LISTINGS, SEED)["gstart"]
     rng = np.random.default_rng(SEED)
     s, q = rng.normal(size=LISTINGS), rng.random(LISTINGS)
@@ -80,8 +72,8 @@ def medians(threads: int) -> dict[str, Any]:
     per_group = scan_engines._numba_kernels(threads > 1)[1]  # noqa: SLF001 - the peer itself
 
     def ours() -> None:
-        median_mad(single_s, start, order, lanes, count, median, mad)
-        score_groups(threads, start, median, mad, single_s, single_q, score)
+        run(median_mad, threads, single_s, start, order, lanes, count, median, mad)
+        run(score_stripe, threads, start, median, mad, single_s, single_q, score)
 
     found = timed({"product": ours, "peer": lambda: per_group(start, s, q, peer_score)})
     np.testing.assert_allclose(score, peer_score, rtol=1e-3)

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scan_spec as spec
-from numba import prange, set_num_threads
 from numpy.typing import NDArray
 
 from kernels.compile import compiled
 from kernels.cpu.median import BUCKETS, LANES, NETWORK_ROWS, median_mad_stripe
 from kernels.laws import bits
+from kernels.threads import Threads
 
 TILE = 32
 BLOCK_ROWS = 16_384
@@ -196,24 +196,13 @@ def scan_block(
 
 @compiled
 def scan_share(
-    thread: int, book: NDArray[np.float32], distance: NDArray[np.uint16],
+    stripe: int, stripes: int, book: NDArray[np.float32], distance: NDArray[np.uint16],
     decay: NDArray[np.float32], state: NDArray[np.float32], layout: Layout, work: Work,
 ) -> None:  # fmt: skip
-    """Every threads-th block, from no best at all."""
-    work.best[thread, :] = -ONE
-    threads = work.s.shape[0]
-    for block in range(thread, layout.first_tile.size - 1, threads):
-        scan_block(block, book, distance, decay, state, layout, thread, work)
-
-
-@compiled
-def scan(
-    book: NDArray[np.float32], distance: NDArray[np.uint16], decay: NDArray[np.float32],
-    state: NDArray[np.float32], layout: Layout, work: Work,
-) -> None:  # fmt: skip
-    """Every block, each thread an equal share; what a thread found best stands in work.best."""
-    for thread in prange(work.s.shape[0]):
-        scan_share(thread, book, distance, decay, state, layout, work)
+    """Every stripes-th block; what was found best in them stands in work.best[stripe]."""
+    work.best[stripe, :] = -ONE
+    for block in range(stripe, layout.first_tile.size - 1, stripes):
+        scan_block(block, book, distance, decay, state, layout, stripe, work)
 
 
 def lay_out(group_start: NDArray[np.int64], threads: int) -> Layout:
@@ -255,7 +244,7 @@ class ProductScan:
         self, static: dict[str, Any], state: dict[str, Any], ticks: list[dict[str, Any]],
         threads: int,
     ) -> None:  # fmt: skip
-        set_num_threads(threads)
+        self.threads = Threads(threads)
         self.layout = lay_out(static["gstart"], threads)
         self.work = make_work(self.layout, threads)
         first = self.layout.first_listing
@@ -292,7 +281,8 @@ class ProductScan:
 
     def tick(self, k: int) -> dict[str, NDArray[Any]]:
         """Scan tick k; the 50 largest scores, ties to the lower listing."""
-        scan(*self.ticks[k], self.state, self.layout, self.work)
+        stripes = self.threads.count
+        self.threads.run(scan_share, stripes, *self.ticks[k], self.state, self.layout, self.work)
         score, listing = self.work.best.ravel(), self.work.best_listing.ravel()
         best = np.lexsort((listing, -score))[: spec.TOP]
         return {"idx": listing[best], "score": score[best]}

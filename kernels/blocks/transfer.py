@@ -83,29 +83,30 @@ def take_block(
             place = at.BASELINE + (word * c.FEATURE_COUNT + f) * at.BLOCK
             take(n, first, rows, scores.baseline[word, f], s, place)
     if first == SPREAD_ROWS:
-        touch_outputs(n, rows, thread, columns, scores, blocks)
+        touch_outputs(n, first, rows, thread, columns, scores, blocks)
 
 
 def touch_outputs(
-    n: int, rows: NDArray[np.uint32], thread: int, columns: Columns, scores: Scores, blocks: Blocks
-) -> None:
+    n: int, first: int, rows: NDArray[np.uint32], thread: int, columns: Columns, scores: Scores,
+    blocks: Blocks,
+) -> None:  # fmt: skip
     """Read what is only written, for the sake of the caches: loads wait for one another less.
 
     A store that misses holds up the stores behind it. What is read here is overwritten.
     """
     s, w = blocks.f32[thread], blocks.i64[thread]
     for k in range(c.DRIVER_COUNT):
-        take(n, SPREAD_ROWS, rows, scores.z[k], s, at.Z + k * at.BLOCK)
-        take(n, SPREAD_ROWS, rows, scores.p_feature[k], s, at.P + k * at.BLOCK)
+        take(n, first, rows, scores.z[k], s, at.Z + k * at.BLOCK)
+        take(n, first, rows, scores.p_feature[k], s, at.P + k * at.BLOCK)
     for f in range(c.FEATURE_COUNT):
-        take(n, SPREAD_ROWS, rows, scores.value[f], s, at.VALUE + f * at.BLOCK)
-        take(n, SPREAD_ROWS, rows, scores.mean[f], s, at.COMPARED + f * at.BLOCK)
+        take(n, first, rows, scores.value[f], s, at.VALUE + f * at.BLOCK)
+        take(n, first, rows, scores.mean[f], s, at.COMPARED + f * at.BLOCK)
     for li in range(c.LIST_COUNT):
-        take(n, SPREAD_ROWS, rows, scores.statistic[li], s, at.STATISTIC + li * at.BLOCK)
-        take(n, SPREAD_ROWS, rows, scores.p[li], s, at.P_LIST + li * at.BLOCK)
-        take(n, SPREAD_ROWS, rows, scores.score[li], s, at.SCORE + li * at.BLOCK)
-        take(n, SPREAD_ROWS, rows, scores.key[li], w, at.KEY + li * at.BLOCK)
-    take(n, SPREAD_ROWS, rows, columns.f32[c.PRESSURE], s, at.PRESSURE)
+        take(n, first, rows, scores.statistic[li], s, at.STATISTIC + li * at.BLOCK)
+        take(n, first, rows, scores.p[li], s, at.P_LIST + li * at.BLOCK)
+        take(n, first, rows, scores.score[li], s, at.SCORE + li * at.BLOCK)
+        take(n, first, rows, scores.key[li], w, at.KEY + li * at.BLOCK)
+    take(n, first, rows, columns.f32[c.PRESSURE], s, at.PRESSURE)
 
 
 def give_block(

@@ -27,14 +27,15 @@ def visit_block(
     if n == 0:
         return
     first = np.int64(rows[0])
-    if np.int64(rows[n - 1]) - first == n - 1:
-        score_rows(n, first, rows, thread, now_ns, columns, books, scores, common, blocks)
-        return
-    for start in range(0, n, at.PIECE):
-        piece = rows[start : min(start + at.PIECE, n)]
+    together = np.int64(rows[n - 1]) - first == n - 1
+    step = n if together else at.PIECE
+    # One call in the text: a second one, with another type of number, is compiled again.
+    for start in range(0, n, step):
+        piece = rows[start : min(start + step, n)]
         score_rows(
-            piece.size, SPREAD_ROWS, piece, thread, now_ns, columns, books, scores, common, blocks
-        )
+            piece.size, first if together else SPREAD_ROWS, piece, thread, now_ns, columns, books,
+            scores, common, blocks,
+        )  # fmt: skip
 
 
 def score_rows(
@@ -54,9 +55,9 @@ def score_rows(
     anchor(n, now_ns, s, t, w)
     take_priors(n, common, s, t)
     learn(n, s, t)
-    scale_drivers(n, 0, common, s, t)
+    scale_drivers(n, np.int64(0), common, s, t)
     smooth(n, s, t)
-    scale_drivers(n, c.FEATURE_COUNT, common, s, t)
+    scale_drivers(n, np.int64(c.FEATURE_COUNT), common, s, t)
     press(n, s, t)
     combine(n, common, s, t)
     weigh(n, s, t, w)

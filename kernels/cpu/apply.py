@@ -1,13 +1,12 @@
 """Stage 4 of 8: a tick's updates, in order per listing, into books, flow and decayed sums.
 
-    thread -> segments of touched listings; loop -> updates of one listing, in order
+    stripe -> segments of touched listings; loop -> updates of one listing, in order
 
 A listing's updates are one chain: nothing is shared between listings, so segments run in
 parallel, and where a batch is cut does not change a bit.
 """
 
 import numpy as np
-from numba import get_thread_id, prange
 from numpy.typing import NDArray
 
 from kernels import columns as c
@@ -33,18 +32,18 @@ ZERO = np.float32(0)
 
 
 def apply(
-    batch: Batch, columns: Columns, books: Books, bar: NDArray[np.float64],
-    per_thread: PerThread,
+    stripe: int, stripes: int, batch: Batch, columns: Columns, books: Books,
+    bar: NDArray[np.float64], per_thread: PerThread,
 ) -> None:  # fmt: skip
     """Apply one batch.
 
     bar: float64[listing or 0, level], sums of event OFI since the bar began; 0 rows = not wanted.
     """
-    for s in prange(batch.listing.size):
-        thread = get_thread_id()
+    segments = batch.listing.size
+    for s in range(stripe * segments // stripes, (stripe + 1) * segments // stripes):
         apply_listing(
             batch.listing[s], batch.start[s], batch.start[s + 1], batch, columns, books, bar,
-            per_thread.counters[thread], per_thread.old_price[thread], per_thread.old_size[thread],
+            per_thread.counters[stripe], per_thread.old_price[stripe], per_thread.old_size[stripe],
         )  # fmt: skip
 
 

@@ -1,10 +1,9 @@
 """Stage 5 of 8: every metric of listings, for export.
 
-thread -> rows of `ids`; nothing is shared between rows
+stripe -> rows of `ids`; nothing is shared between rows
 """
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from kernels.arrays import Books, Columns
@@ -12,11 +11,12 @@ from kernels.rows.features import metrics_of_row
 
 
 def metrics(
-    ids: NDArray[np.uint32], now_ns: int, columns: Columns, books: Books, out: NDArray[np.float32]
-) -> None:
+    stripe: int, stripes: int, ids: NDArray[np.uint32], now_ns: int, columns: Columns,
+    books: Books, out: NDArray[np.float32],
+) -> None:  # fmt: skip
     """Compute every metric of the given rows at grid time now_ns.
 
     out: float32[metric, row], order of METRIC_NAMES; NaN where a metric has no value.
     """
-    for r in prange(ids.size):
+    for r in range(stripe * ids.size // stripes, (stripe + 1) * ids.size // stripes):
         metrics_of_row(r, np.int64(ids[r]), now_ns, columns, books, out)

@@ -22,7 +22,7 @@ def group_sums(
     pooled: int64[2], strength and count of the rows observed in this very scan, added to.
     """
     sums[:] = 0
-    start = 0
+    start = np.int64(0)  # A literal would be a type of its own, compiled apart.
     while start < listing_count:
         stop = run_end(start, listing_count, columns)
         sum_run(start, stop, now_ns, window_ns, columns, scores.p[0, start:stop], sums, pooled)

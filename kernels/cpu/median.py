@@ -1,6 +1,6 @@
 """Stage 6 of 8: median and median absolute deviation of each segment.
 
-    thread -> batches of segments of like size; lane -> one segment of the batch
+    stripe -> batches of segments of like size; lane -> one segment of the batch
 
 The answer is defined by order statistics, not by how they are found. Members that are NaN are left
 out. With the m others in the order of IEEE 754, -0 read as +0, the median is the middle one, or
@@ -16,7 +16,6 @@ digits. Sorted members have deviations that fall and then rise, so that merging 
 import math
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from kernels.laws.order import float_of_key, middle, order_key
@@ -31,6 +30,7 @@ ZERO, INF, NAN = np.float32(0), np.float32(np.inf), np.float32(np.nan)
 
 
 def segment_median_mad(
+    stripe: int, stripes: int,
     values: NDArray[np.float32], start: NDArray[np.int64], order: NDArray[np.int32],
     lanes: NDArray[np.float32], count: NDArray[np.int32], median: NDArray[np.float32],
     mad: NDArray[np.float32],
@@ -38,13 +38,12 @@ def segment_median_mad(
     """Fill `median` and `mad`, float32[segment], of values[start[g]] to values[start[g + 1]].
 
     order: int32[segment], a permutation. Any is right; by ascending size is fast.
-    lanes: float32[thread, (NETWORK_ROWS + 1) * LANES], count: int32[thread, BUCKETS]; working
-        memory, whose first axis says in how many stripes the segments are shared out.
+    lanes: float32[stripe, (NETWORK_ROWS + 1) * LANES], count: int32[stripe, BUCKETS]; working
+        memory.
     """
-    for thread in prange(lanes.shape[0]):
-        median_mad_stripe(
-            values, start, order, thread, lanes.shape[0], lanes[thread], count[thread], median, mad
-        )
+    median_mad_stripe(
+        values, start, order, stripe, stripes, lanes[stripe], count[stripe], median, mad
+    )
 
 
 def median_mad_stripe(

@@ -36,7 +36,7 @@ def told(state: State, at_s: int, *, forward: float, delta: float, theta: float)
         np.array([NOW_NS + at_s * SECOND]), np.array([forward_e6]), value,
         np.array([0], np.int32), np.array([0, 1]),
     )  # fmt: skip
-    apply_tickers(tickers, state.columns)
+    apply_tickers(0, 1, tickers, state.columns)
     return state.columns.f32[[c.DRIFT_BID, c.DRIFT_ASK], 0].tolist()
 
 

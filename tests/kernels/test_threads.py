@@ -1,0 +1,73 @@
+"""Shares of a launch shape: every row once, the bytes of one thread, no error lost."""
+
+import threading
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from feeds.emulator.rows import simulate_rows
+from kernels.device import PARALLEL_ROWS_MIN, open_device
+from kernels.threads import Threads, is_striped
+from scanner import Scanner
+
+START_NS = 1_767_787_200_000_000_000
+
+
+def scanned(threads):
+    """What a State holds and the last scan says after five simulated seconds."""
+    with mock.patch.dict(PARALLEL_ROWS_MIN, dict.fromkeys(PARALLEL_ROWS_MIN, 0)):
+        scanner = Scanner(device=open_device("cpu", threads))
+        simulation = simulate_rows(5, START_NS, 5, 300)
+        scanner.add(simulation.listings)
+        for now_ns, rows, tickers in simulation:
+            scanner.apply(rows, tickers)
+            result = scanner.scan(now_ns)
+        state = scanner.state
+        held = [*state.columns, *state.scores, *state.common, *state.books]
+        held += [result.metrics[name] for name in result.metrics]
+    return [array.tobytes() for array in held], scanner.row_counts()
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_any_number_of_threads_leaves_the_bytes_of_one(threads):
+    assert scanned(threads) == scanned(1)
+
+
+def test_every_stripe_runs_once_and_the_first_on_the_callers_thread():
+    ran = {}
+
+    def note(stripe, stripes, word):
+        ran[stripe] = (stripes, word, threading.get_ident())
+
+    Threads(3).run(note, 3, "word")
+    assert sorted(ran) == [0, 1, 2]
+    assert {(stripes, word) for stripes, word, _ in ran.values()} == {(3, "word")}
+    assert ran[0][2] == threading.get_ident()
+    assert threading.get_ident() not in {ran[1][2], ran[2][2]}
+
+
+def test_one_stripe_starts_no_thread():
+    before = threading.active_count()
+    counts = []
+    Threads(4).run(lambda *_: counts.append(threading.active_count()), 1)
+    assert counts == [before]
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_error_of_a_stripe_is_raised_after_all_have_ended(failing):
+    ended = np.zeros(2, np.bool_)
+
+    def fail(stripe, _):
+        if stripe == failing:
+            raise OSError(f"stripe {stripe}")
+        ended[stripe] = True
+
+    with pytest.raises(OSError, match=f"stripe {failing}"):
+        Threads(2).run(fail, 2)
+    assert ended[1 - failing]
+
+
+def test_a_shape_with_stripes_is_known_by_its_parameters():
+    assert is_striped(lambda stripe, stripes, rows: (stripe, stripes, rows))
+    assert not is_striped(lambda rows, stripe, stripes: (stripe, stripes, rows))
