@@ -2,12 +2,11 @@
 
 import functools
 import importlib
-import os
 from collections.abc import Callable
 from typing import Any, Final
 
 from kernels.errors import DeviceError
-from kernels.threads import Threads, is_striped
+from kernels.threads import Threads, is_striped, usable_cores
 
 DEVICES: Final = ("auto", "cpu", "cuda")
 # Rows from which a shape is worth a second thread: observe costs some 0.2 us a row,
@@ -34,7 +33,7 @@ class CpuDevice:
 
     def __init__(self, threads: int, reason: str) -> None:
         self.reason = reason
-        self.threads = threads or os.cpu_count() or 1
+        self.threads = threads or usable_cores()
         self._threads = Threads(self.threads)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:

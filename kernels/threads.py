@@ -5,6 +5,7 @@ work alone. It is compiled once, as serial code, and called once per thread, wit
 interpreter's lock (docs/decisions/0013-threads-of-our-own.md).
 """
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -48,3 +49,10 @@ class Threads:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.count - 1, thread_name_prefix="kernels")
         return self._pool
+
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

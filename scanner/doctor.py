@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from kernels.errors import KernelError
+from kernels.threads import usable_cores
 
 DISTRIBUTION: Final = "cross-market-scanner"
 PYTHON_RANGE: Final = ((3, 11), (3, 14))  # from, and below: as in pyproject.toml
@@ -360,13 +361,6 @@ def cpu_model(cpuinfo: str) -> str:
         if key.strip() == "model name":
             return value.strip()
     return platform.machine()
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def cpu_quota() -> float | None:

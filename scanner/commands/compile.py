@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Final
 
 from kernels.compile import cache_folder
+from kernels.threads import usable_cores
 from scanner.commands.arguments import write_json, write_line
 from scanner.commands.progress import Progress
-from scanner.doctor import existing_parent, usable_cores
+from scanner.doctor import existing_parent
 from scanner.errors import InputError, RunError
 
 CAPABILITY_MIN: Final = (8, 0)  # As kernels.cuda_device, which only a GPU machine imports.

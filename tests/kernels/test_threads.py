@@ -1,5 +1,6 @@
 """Shares of a launch shape: every row once, the bytes of one thread, no error lost."""
 
+import os
 import threading
 from unittest import mock
 
@@ -66,6 +67,13 @@ def test_an_error_of_a_stripe_is_raised_after_all_have_ended(failing):
     with pytest.raises(OSError, match=f"stripe {failing}"):
         Threads(2).run(fail, 2)
     assert ended[1 - failing]
+
+
+def test_a_device_uses_the_cores_it_may_run_on():
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with mock.patch.object(os, "cpu_count", return_value=999):
+        assert open_device("cpu").threads == cores
+    assert open_device("cpu", 3).threads == 3
 
 
 def test_a_shape_with_stripes_is_known_by_its_parameters():
