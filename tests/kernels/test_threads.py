@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from feeds.emulator.rows import simulate_rows
+from kernels import columns as c
 from kernels.device import PARALLEL_ROWS_MIN, open_device
 from kernels.threads import Threads, is_striped
 from scanner import Scanner
@@ -27,12 +28,24 @@ def scanned(threads):
         state = scanner.state
         held = [*state.columns, *state.scores, *state.common, *state.books]
         held += [result.metrics[name] for name in result.metrics]
-    return [array.tobytes() for array in held], scanner.row_counts()
+    return [array.tobytes() for array in held], scanner.row_counts(), state.per_thread.counters
 
 
 @pytest.mark.parametrize("threads", [2, 3])
 def test_any_number_of_threads_leaves_the_bytes_of_one(threads):
-    assert scanned(threads) == scanned(1)
+    held, row_counts, _ = scanned(threads)
+    expected, expected_counts, _ = scanned(1)
+    assert held == expected
+    assert row_counts == expected_counts
+
+
+def test_each_stripe_counts_the_rows_it_applied_for_itself():
+    # Counts that two threads added to one place would be lost now and then, and seldom be seen.
+    *_, counters = scanned(2)
+    _, row_counts, _ = scanned(1)
+    applied = counters[:, c.ROWS_APPLIED]
+    assert (applied > 0).all()
+    assert applied.sum() == row_counts["rows_applied"]
 
 
 def test_every_stripe_runs_once_and_the_first_on_the_callers_thread():
