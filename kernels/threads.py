@@ -16,6 +16,15 @@ def is_striped(shape: Callable[..., Any]) -> bool:
     return shape.__code__.co_varnames[:2] == ("stripe", "stripes")
 
 
+def share(stripe: int, stripes: int, count: int) -> tuple[int, int]:
+    """First and stop of the rows of one stripe; those of all stripes are 0 to count, in order.
+
+    >>> [share(stripe, 3, 10) for stripe in range(3)]
+    [(0, 3), (3, 6), (6, 10)]
+    """
+    return stripe * count // stripes, (stripe + 1) * count // stripes
+
+
 class Threads:
     """The caller's thread and count - 1 others, which are started when they are first needed.
 

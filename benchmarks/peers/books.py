@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kernels.compile import compiled
 from kernels.laws.book import event_ofi
-from kernels.threads import Threads
+from kernels.threads import Threads, share
 
 LEVELS = 32
 CHUNK = 16  # levels looked at together; as many lie unused beyond the last
@@ -167,8 +167,8 @@ def apply_share(
     flow: NDArray[np.float64],
 ) -> None:  # fmt: skip
     """Listings of one thread, each from its events to what is read out of it."""
-    first = stripe * touched.size // stripes
-    for row in range(first, (stripe + 1) * touched.size // stripes):
+    first, stop = share(stripe, stripes, touched.size)
+    for row in range(first, stop):
         i = touched[row]
         apply_listing(i, events, order[start[i] : start[i + 1]], books)
         read_top(i, books, top[row])

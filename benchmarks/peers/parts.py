@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from benchmarks.peers import books, scan
 from kernels.compile import compiled
 from kernels.cpu.median import BUCKETS, LANES, NETWORK_ROWS, segment_median_mad
-from kernels.threads import Threads
+from kernels.threads import Threads, share
 
 ROUNDS = 25
 LISTINGS = 100_000
@@ -35,8 +35,8 @@ def score_stripe(
     mad: NDArray[np.float32], s: NDArray[np.float32], q: NDArray[np.float32],
     score: NDArray[np.float32],
 ) -> None:  # fmt: skip
-    groups = median.size
-    for g in range(stripe * groups // stripes, (stripe + 1) * groups // stripes):
+    first, stop = share(stripe, stripes, median.size)
+    for g in range(first, stop):
         rows = slice(start[g], start[g + 1])
         scan.score_group(median[g], mad[g], s[rows], q[rows], score[rows])
 

@@ -93,6 +93,8 @@ def touch_outputs(
     """Read what is only written, for the sake of the caches: loads wait for one another less.
 
     A store that misses holds up the stores behind it. What is read here is overwritten.
+
+    first: SPREAD_ROWS, handed on: a literal would have `take` compiled apart.
     """
     s, w = blocks.f32[thread], blocks.i64[thread]
     for k in range(c.DRIVER_COUNT):

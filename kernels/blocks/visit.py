@@ -55,6 +55,7 @@ def score_rows(
     anchor(n, now_ns, s, t, w)
     take_priors(n, common, s, t)
     learn(n, s, t)
+    # Numbers and not literals, each of which would be a type of its own and compiled apart.
     scale_drivers(n, np.int64(0), common, s, t)
     smooth(n, s, t)
     scale_drivers(n, np.int64(c.FEATURE_COUNT), common, s, t)

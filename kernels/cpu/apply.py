@@ -27,6 +27,7 @@ from kernels.rows.updates import (
     last_row,
     quote_rows,
 )
+from kernels.threads import share
 
 ZERO = np.float32(0)
 
@@ -39,8 +40,8 @@ def apply(
 
     bar: float64[listing or 0, level], sums of event OFI since the bar began; 0 rows = not wanted.
     """
-    segments = batch.listing.size
-    for s in range(stripe * segments // stripes, (stripe + 1) * segments // stripes):
+    first, stop = share(stripe, stripes, batch.listing.size)
+    for s in range(first, stop):
         apply_listing(
             batch.listing[s], batch.start[s], batch.start[s + 1], batch, columns, books, bar,
             per_thread.counters[stripe], per_thread.old_price[stripe], per_thread.old_size[stripe],

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from kernels.arrays import Books, Columns
 from kernels.rows.features import metrics_of_row
+from kernels.threads import share
 
 
 def metrics(
@@ -18,5 +19,6 @@ def metrics(
 
     out: float32[metric, row], order of METRIC_NAMES; NaN where a metric has no value.
     """
-    for r in range(stripe * ids.size // stripes, (stripe + 1) * ids.size // stripes):
+    first, stop = share(stripe, stripes, ids.size)
+    for r in range(first, stop):
         metrics_of_row(r, np.int64(ids[r]), now_ns, columns, books, out)

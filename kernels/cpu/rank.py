@@ -15,7 +15,7 @@ def top_k(
     best: uint64[k], filled in descending order. Keys are unique, so ties cannot occur.
     """
     k = best.size
-    count = np.int64(0)
+    count = np.int64(0)  # A literal would be a type of its own, compiled apart.
     for start in range(0, listing_count, CHUNK):
         rows = min(CHUNK, listing_count - start)
         part, observed = keys[start : start + rows], observed_ns[start : start + rows]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from kernels.arrays import Blocks, Books, Columns, Common, Scores
 from kernels.blocks.layout import BLOCK
 from kernels.blocks.visit import visit_block
+from kernels.threads import share
 
 
 def observe(
@@ -19,6 +20,6 @@ def observe(
 
     blocks: working memory; its counts are what the rows add to histograms and common scales.
     """
-    count = (ids.size + BLOCK - 1) // BLOCK
-    for b in range(stripe * count // stripes, (stripe + 1) * count // stripes):
+    first, stop = share(stripe, stripes, (ids.size + BLOCK - 1) // BLOCK)
+    for b in range(first, stop):
         visit_block(b, stripe, ids, now_ns, columns, books, scores, common, blocks)

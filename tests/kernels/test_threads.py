@@ -10,7 +10,7 @@ import pytest
 from feeds.emulator.rows import simulate_rows
 from kernels import columns as c
 from kernels.device import PARALLEL_ROWS_MIN, open_device
-from kernels.threads import Threads, is_striped
+from kernels.threads import Threads, is_striped, share
 from scanner import Scanner
 
 START_NS = 1_767_787_200_000_000_000
@@ -46,6 +46,15 @@ def test_each_stripe_counts_the_rows_it_applied_for_itself():
     applied = counters[:, c.ROWS_APPLIED]
     assert (applied > 0).all()
     assert applied.sum() == row_counts["rows_applied"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 10, 1001])
+def test_shares_follow_one_another_and_differ_by_one_row_at_most(count):
+    for stripes in (1, 2, 3, 7):
+        shares = [share(stripe, stripes, count) for stripe in range(stripes)]
+        assert [row for ends in shares for row in range(*ends)] == list(range(count))
+        sizes = [stop - first for first, stop in shares]
+        assert max(sizes) - min(sizes) <= 1
 
 
 def test_every_stripe_runs_once_and_the_first_on_the_callers_thread():
