@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
-from feeds.venue import Request, Venue
+from feeds.venue import ChannelNamer, Request, Venue
 
 # A market frame names its channel in its first bytes, as a JSON string of its own
 # (Deribit "channel", Bybit "topic", Binance "stream").
@@ -17,6 +17,7 @@ class Purpose(IntEnum):
 
     SUBSCRIBE = 1
     UNSUBSCRIBE = 2  # also the first part of a resync: its answer promises nothing
+    PING = 3  # asks for a sign of life and has no channels
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +40,6 @@ class Answer:
     missing: tuple[str, ...]
 
 
-def promises_first_frame(venue: Venue, channel: str) -> bool:
-    """Whether a venue sends something on a channel soon after it accepted it.
-
-    Books begin with a snapshot and tickers with the present state, however quiet the listing;
-    trades, quotes on change and channels of whole currencies may rightly stay silent.
-    """
-    if "book" not in channel and "ticker" not in channel:
-        return False
-    return venue.symbol_of_channel(channel) is not None
-
-
 @dataclass(slots=True)
 class ChannelLedger:
     """The channels of one connection.
@@ -62,6 +52,7 @@ class ChannelLedger:
     wanted: set[str] = field(default_factory=set)
     pending: list[Order] = field(default_factory=list)
     accepted: set[str] = field(default_factory=set)
+    denied: set[str] = field(default_factory=set)  # by name, since they were last asked for
     # Channels that owe a first frame -> when it is overdue; None until the venue accepted them.
     awaiting: dict[bytes, int | None] = field(default_factory=dict)
 
@@ -84,28 +75,30 @@ class ChannelLedger:
         """Begin a new socket; returns what to send on it."""
         self.pending = []
         self.accepted = set()
+        self.denied = set()
         self.awaiting = {}
         return [Order(request) for request in self.requests]
 
     def sent(self, order: Order) -> None:
         """Note that a request is on the wire, before its answer or its first frame can be."""
         self.pending.append(order)
+        self.denied.difference_update(order.request.channels)
         if order.purpose is Purpose.UNSUBSCRIBE:
             self.accepted.difference_update(order.request.channels)
             return
         for channel in order.request.channels:
             # What is subscribed already sends no second first frame when it is asked for again.
-            if channel not in self.accepted and promises_first_frame(self.venue, channel):
+            if channel not in self.accepted and self.venue.owes_first_frame(channel):
                 self.awaiting[channel.encode()] = None
 
     def answered(
-        self, request_id: int, accepted: Sequence[str], first_due_ns: int
+        self, request_id: int, accepted: Sequence[str] | None, first_due_ns: int
     ) -> Answer | None:
         """Compare an acknowledgement (or, with nothing accepted, a refusal) with its request.
 
         Args:
             request_id: which request; the oldest one if several share the id.
-            accepted: channels the venue named.
+            accepted: channels the venue named; None where it answered for all of them.
             first_due_ns: when the first frames of the accepted channels are overdue.
 
         Returns:
@@ -115,7 +108,32 @@ class ChannelLedger:
         if found is None:
             return None
         self.pending.remove(found)
-        return self._compare(found, accepted, first_due_ns)
+        named = found.request.channels if accepted is None else accepted
+        return self._compare(found, named, first_due_ns)
+
+    def named(
+        self, accepted: Sequence[str], denied: Sequence[str], first_due_ns: int
+    ) -> list[Answer]:
+        """Note channels that the venue answered for by name.
+
+        Returns:
+            the answers of the requests that nothing is open of any more, oldest first. Until
+            then a channel that the venue accepted counts as accepted.
+        """
+        self._accept([channel for channel in accepted if channel in self.wanted], first_due_ns)
+        self.denied.update(denied)
+        settled = self.accepted | self.denied
+        done = [
+            order
+            for order in self.pending
+            if order.purpose is Purpose.SUBSCRIBE
+            and all(c in settled or c not in self.wanted for c in order.request.channels)
+        ]
+        self.pending = [order for order in self.pending if order not in done]
+        return [
+            self._compare(order, [c for c in order.request.channels if c in self.accepted], 0)
+            for order in done
+        ]
 
     def overdue(self, now_ns: int) -> list[Answer]:
         """Give up on answers that are late: all their channels count as missing."""
@@ -133,17 +151,24 @@ class ChannelLedger:
         accepted = tuple(channel for channel in asked if channel in got)
         # A channel accepted before stays so: a repeated request may name only what is new.
         missing = tuple(c for c in asked if c not in got and c not in self.accepted)
-        self.accepted.update(accepted)
-        for channel in accepted:
-            key = channel.encode()
-            if key in self.awaiting:
-                self.awaiting[key] = first_due_ns
+        self._accept(accepted, first_due_ns)
         for channel in missing:
             self.awaiting.pop(channel.encode(), None)
         return Answer(order, accepted, missing)
 
+    def _accept(self, channels: Sequence[str], first_due_ns: int) -> None:
+        """Note accepted channels, and when the first frames they owe are overdue."""
+        self.accepted.update(channels)
+        for channel in channels:
+            key = channel.encode()
+            if key in self.awaiting and self.awaiting[key] is None:
+                self.awaiting[key] = first_due_ns
+
     def heard(self, frame: bytes) -> None:
         """Note which channel a frame is about; call only while `awaiting` is not empty."""
+        if isinstance(self.venue, ChannelNamer):
+            self.awaiting.pop((self.venue.channel_of(frame) or "").encode(), None)
+            return
         for token in frame[:HEAD_BYTES].split(b'"'):
             if token in self.awaiting:
                 del self.awaiting[token]

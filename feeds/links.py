@@ -23,6 +23,7 @@ class SessionPolicy:
     connect_s: float = 10.0
     close_s: float = 1.0  # How long a peer may take to answer our close.
     http_s: float = 30.0
+    discovery_pages_max: int = 64  # Pages of one list of instruments; no venue has that many.
     http_bytes_max: int = 64 << 20  # The largest instruments body seen has some 10 MB.
     check_s: float = 0.25  # How late a timer may fire.
     discovery_min_s: float = 10.0  # New strikes are listed in groups; one question serves them.
@@ -62,6 +63,8 @@ class SessionCounts:
     no_room: int = 0  # channels that no connection could take
     silence_timers: int = 0
     first_data_timers: int = 0
+    pings: int = 0
+    renewals: int = 0  # connections ended before the venue would cut them for their age
     resyncs: int = 0
     resyncs_duplicate: int = 0
     resyncs_dropped: int = 0  # queue full
@@ -88,6 +91,7 @@ class Link:
 
     connection: int
     ledger: ChannelLedger
+    path: str = ""  # added to the venue's address
     state: LinkState = LinkState.WAITING
     # No bound of its own: it holds the plan's requests, their bounded retries, and the requests
     # of at most `resync_under_way_max` resyncs.
@@ -97,6 +101,7 @@ class Link:
     drop_reason: str = ""
     opened_ns: int = 0
     last_frame_ns: int = 0
+    pinged_ns: int = 0
     failures: int = 0  # connections in a row that did not last
     problem: str = ""  # why the last socket ended or did not open
 
@@ -104,7 +109,7 @@ class Link:
         """Start with a new socket: everything of the old one is forgotten, the plan is queued."""
         self.state = LinkState.OPEN
         self.drop_reason = ""
-        self.opened_ns = self.last_frame_ns = now_ns
+        self.opened_ns = self.last_frame_ns = self.pinged_ns = now_ns
         self.retries = []
         self.outbox = asyncio.Queue()
         for order in self.ledger.opened():
@@ -130,14 +135,16 @@ class Link:
         self.retries = waiting
 
 
-def place(links: Iterable[Link], channels: set[str], room: int) -> Link | None:
-    """Connection that can take a plan within `room` channels; None if there is none.
+def place(links: Iterable[Link], path: str, channels: set[str], room: int) -> Link | None:
+    """Connection of a path that can take a plan within `room` channels; None if there is none.
 
     The one that carries most of the channels already wins, then the emptiest, then the first.
     A plan for new listings names the channels of whole currencies again: on the socket that has
     them that changes nothing, on another it would bring each trade twice.
     """
-    fitting = [link for link in links if len(link.ledger.wanted | channels) <= room]
+    fitting = [
+        link for link in links if link.path == path and len(link.ledger.wanted | channels) <= room
+    ]
     return max(
         fitting,
         key=lambda link: (len(link.ledger.wanted & channels), -len(link.ledger.wanted)),

@@ -11,6 +11,7 @@ stamped, journaled and delivered in one synchronous step: a replay sees what was
 
 import asyncio
 import contextlib
+import math
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
@@ -27,10 +28,24 @@ from feeds.errors import FrameError, SessionError
 from feeds.journal import Journal
 from feeds.links import Link, LinkState, SessionCounts, SessionPolicy, carrier, host_of, place
 from feeds.record import Record, RecordType
-from feeds.venue import ChannelOptions, HttpRequest, Limits, Unsubscriber, Venue
+from feeds.venue import (
+    ChannelOptions,
+    HttpRequest,
+    Limits,
+    Pinger,
+    Request,
+    Unsubscriber,
+    Venue,
+)
 
 FIRST_OWN_REQUEST_ID: Final = 1_000_000  # Above the ids of any plan, below 10 digits for years.
 TROUBLE_CHARS_MAX: Final = 240
+_JSON_HEADERS: Final = {"Content-Type": "application/json"}
+# A connection that the venue cuts at some age is renewed at this share of it, and each further
+# one that much earlier again.
+_RENEW_AT: Final = 0.95
+_RENEW_STEP: Final = 0.01
+_RENEW_STEPS: Final = 32
 _NETWORK_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError)
 
 
@@ -214,7 +229,24 @@ class VenueSession:
         return complete
 
     async def _instruments(self, request: HttpRequest) -> list[Listing] | None:
-        """Listings of one body that are to be subscribed; None where it failed."""
+        """Listings to subscribe, over all pages of one list; None where a page failed."""
+        found: list[Listing] = []
+        following = request
+        for _ in range(self.policy.discovery_pages_max):
+            page = await self._page(following)
+            if page is None:
+                return None
+            found += page[0]
+            if page[1] is None:
+                return found
+            following = page[1]
+        pages = self.policy.discovery_pages_max
+        self.problem = f"{self.venue.NAME} {request.purpose}: more than {pages} pages"
+        self.counts.discovery_failures += 1
+        return None
+
+    async def _page(self, request: HttpRequest) -> tuple[list[Listing], HttpRequest | None] | None:
+        """Listings of one body, and the question for the next; None where it failed."""
         body = await self._fetch(request)
         if body is None:
             self.counts.discovery_failures += 1
@@ -227,12 +259,13 @@ class VenueSession:
             self.problem = f"{self.venue.NAME} {request.purpose}: {error}"
             self.counts.discovery_failures += 1
             return None
-        return [
+        listings = [
             listing
             for listing in discovery.listings
             if (not self.underlyings or listing.underlying in self.underlyings)
             and (listing.expiry_ns is None or listing.expiry_ns > now_ns)
         ]
+        return listings, discovery.following
 
     async def _fetch(self, request: HttpRequest) -> bytes | None:
         await self._pace()
@@ -240,7 +273,10 @@ class VenueSession:
         timeout = aiohttp.ClientTimeout(total=self.policy.http_s)
         body = bytearray()
         try:
-            async with self._http.get(url, timeout=timeout) as response:
+            method, headers = ("GET", None) if request.body is None else ("POST", _JSON_HEADERS)
+            async with self._http.request(
+                method, url, data=request.body, headers=headers, timeout=timeout
+            ) as response:
                 if response.status != 200:
                     self.problem = f"{url}: status was {response.status}, expected 200"
                     return None
@@ -271,7 +307,7 @@ class VenueSession:
         self.counts.listed += len(listings)
         for plan in plans:
             room = self.limits.channels_per_connection
-            link = place(existing, set(plan.channels), room) or self._add_link()
+            link = place(existing, plan.path, set(plan.channels), room) or self._add_link(plan.path)
             if link is None:
                 self.counts.no_room += len(plan.channels)
                 self._log(
@@ -283,10 +319,10 @@ class VenueSession:
                 if link.state is LinkState.OPEN:
                     link.outbox.put_nowait(Order(request))
 
-    def _add_link(self) -> Link | None:
+    def _add_link(self, path: str) -> Link | None:
         if len(self.links) >= self.limits.connections_max:
             return None
-        link = Link(len(self.links), ChannelLedger(self.venue))
+        link = Link(len(self.links), ChannelLedger(self.venue), path)
         self.links.append(link)
         self._start(self._run_link(link), f"link-{link.connection}")
         return link
@@ -351,17 +387,18 @@ class VenueSession:
             link.state = LinkState.CLOSED
 
     async def _connect(self, link: Link) -> "aiohttp.ClientWebSocketResponse[bool] | None":
+        url = self.ws_url + link.path
         try:
             async with asyncio.timeout(self.policy.connect_s):
                 return await self._http.ws_connect(
-                    self.ws_url,
+                    url,
                     timeout=aiohttp.ClientWSTimeout(ws_close=self.policy.close_s),
                     max_msg_size=self.limits.frame_bytes_max,
                     compress=0,  # It costs more than the socket itself (measured: 5.8 us a frame).
                     decode_text=False,
                 )
         except _NETWORK_ERRORS as error:
-            link.problem = f"{self.ws_url}: {_words(error)}"
+            link.problem = f"{url}: {_words(error)}"
             return None
 
     async def _serve(self, link: Link, socket: "aiohttp.ClientWebSocketResponse[bool]") -> None:
@@ -430,7 +467,11 @@ class VenueSession:
         if control.ack is not None:
             self._answered(link, *control.ack)
         elif control.refused is not None:
-            self._answered(link, control.refused[0], None)
+            self.counts.refused += self._answered(link, control.refused[0], ())
+        if control.accepted or control.denied:
+            due_ns = self._later_ns(self.policy.first_data_s)
+            for answer in link.ledger.named(control.accepted, control.denied, due_ns):
+                self._follow(link, answer)
         counts.notices += control.notice is not None
         counts.replies += control.reply is not None
         return control.reply
@@ -450,18 +491,22 @@ class VenueSession:
             return f"send failed: {_words(error)}"
 
     def _sent(self, link: Link, order: Order) -> None:
+        if order.purpose is Purpose.PING:
+            self.counts.pings += 1
+            return
         self.counts.requests += 1
         link.ledger.sent(replace(order, due_ns=self._later_ns(self.policy.ack_s)))
         unsubscribes = order.purpose is Purpose.UNSUBSCRIBE
         name = "unsubscribe" if unsubscribes else "subscribe"
         self._log_channels(link, name, order.request.channels)
 
-    def _answered(self, link: Link, request_id: int, accepted: Sequence[str] | None) -> None:
+    def _answered(self, link: Link, request_id: int, accepted: Sequence[str] | None) -> bool:
+        """Follow an answer to a request; False where no such request waits."""
         due_ns = self._later_ns(self.policy.first_data_s)
-        answer = link.ledger.answered(request_id, accepted or (), due_ns)
+        answer = link.ledger.answered(request_id, accepted, due_ns)
         if answer is not None:
-            self.counts.refused += accepted is None
             self._follow(link, answer)
+        return answer is not None
 
     def _follow(self, link: Link, answer: Answer) -> None:
         """Record what an answer gave, and ask again for what it did not."""
@@ -502,6 +547,11 @@ class VenueSession:
             self._log(RecordType.TIMER, link.connection, "silence", b"")
             self._drop(link, f"no frame for {self.limits.silence_s} s")
             return
+        if now_ns - link.opened_ns >= self._renewal_ns(link):
+            self.counts.renewals += 1
+            self._drop(link, "renewed before the venue's limit of age")
+            return
+        self._ping(link, now_ns)
         for channel in link.ledger.silent(now_ns):
             self.counts.first_data_timers += 1
             self._log(RecordType.TIMER, link.connection, "first_data", channel.encode())
@@ -509,6 +559,22 @@ class VenueSession:
             self.counts.unanswered += 1
             self._follow(link, answer)
         link.retry(now_ns)
+
+    def _renewal_ns(self, link: Link) -> float:
+        """Age at which a connection is renewed; infinity where the venue sets no limit."""
+        if self.limits.connection_s is None:
+            return math.inf
+        share = _RENEW_AT - _RENEW_STEP * (link.connection % _RENEW_STEPS)
+        return self.limits.connection_s * share * 1e9
+
+    def _ping(self, link: Link, now_ns: int) -> None:
+        """Queue the ping that is due, where the venue wants any."""
+        period_s = self.limits.ping_s
+        if period_s is None or now_ns - link.pinged_ns < round(period_s * 1e9):
+            return
+        assert isinstance(self.venue, Pinger)
+        link.pinged_ns = now_ns
+        link.outbox.put_nowait(Order(Request(0, (), self.venue.ping()), Purpose.PING))
 
     def _drop(self, link: Link, reason: str) -> None:
         """End a connection from outside; its task closes the socket and connects again."""

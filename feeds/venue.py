@@ -14,10 +14,14 @@ from feeds.events import DecodeOut
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One GET that discovery needs; `purpose` names it in the journal."""
+    """One question that discovery needs; `purpose` names it in the journal.
+
+    A GET, or a POST of `body` as JSON where there is one.
+    """
 
     purpose: str
     path: str
+    body: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,10 @@ class Limits:
     frame_bytes_max: int
     heartbeat_s: float
     silence_s: float  # no frame at all for this long: the connection is dead
+    ping_s: float | None = None  # the client sends `ping()` of the venue's Pinger so often
+    # The venue cuts a connection of this age; it is renewed before, each a little earlier than
+    # the one opened with it, so that not all of a venue are down at once.
+    connection_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +54,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionPlan:
-    """What one socket carries."""
+    """What one socket carries; `path` is added to the venue's WebSocket address."""
 
     connection: int
     requests: tuple[Request, ...]
+    path: str = ""
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -61,11 +70,15 @@ class ConnectionPlan:
 class Control:
     """A frame that is about the session, not the market.
 
-    ack: (request id, accepted channels); refused: (request id, reason); reply: text to send at
-    once (heartbeats); notice: maintenance and the like.
+    ack: (request id, accepted channels), None in place of the channels where the venue answers
+    for all of them at once. accepted, denied: channels that the venue answered for by name, some
+    or all of a request's. refused: (request id, reason); reply: text to send at once
+    (heartbeats); notice: maintenance and the like.
     """
 
-    ack: tuple[int, tuple[str, ...]] | None = None
+    ack: tuple[int, tuple[str, ...] | None] | None = None
+    accepted: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
     refused: tuple[int, str] | None = None
     reply: str | None = None
     notice: str | None = None
@@ -87,9 +100,13 @@ class ChannelOptions:
 
 @dataclass(slots=True)
 class Discovery:
-    """What the discovery bodies of one venue said."""
+    """What a discovery body of one venue said.
+
+    following: the question for the next page, where the venue gives its instruments in pages.
+    """
 
     listings: list[Listing] = field(default_factory=list)
+    following: HttpRequest | None = None
     left_out: dict[str, int] = field(default_factory=dict)  # reason -> count
     conflicts: list[str] = field(default_factory=list)
 
@@ -103,7 +120,7 @@ class Venue(Protocol):
     LIMITS: Limits
 
     def discovery(self, underlyings: Sequence[str]) -> tuple[HttpRequest, ...]:
-        """GETs whose bodies list the instruments."""
+        """Questions whose answers list the instruments."""
         ...
 
     def instruments(self, body: bytes) -> Discovery:
@@ -132,6 +149,14 @@ class Venue(Protocol):
         """Instrument a channel is about; None for channels of a whole currency."""
         ...
 
+    def owes_first_frame(self, channel: str) -> bool:
+        """Whether the venue sends something on a channel soon after it accepted it.
+
+        Books begin with a snapshot and most tickers with the present state, however quiet the
+        listing; trades, quotes on change and channels of whole currencies may stay silent.
+        """
+        ...
+
     def decode(
         self,
         frames: Sequence[bytes],
@@ -151,4 +176,22 @@ class Unsubscriber(Protocol):
         self, channels: Sequence[str], limits: Limits, request_id: int
     ) -> tuple[Request, ...]:
         """Requests that end the channels, numbered upwards from `request_id`."""
+        ...
+
+
+@runtime_checkable
+class Pinger(Protocol):
+    """A venue whose clients must ask for signs of life, every `Limits.ping_s`."""
+
+    def ping(self) -> str:
+        """Text to send."""
+        ...
+
+
+@runtime_checkable
+class ChannelNamer(Protocol):
+    """A venue whose frames do not hold the channel's name as one JSON string in their head."""
+
+    def channel_of(self, frame: bytes) -> str | None:
+        """Channel of a market frame; None for anything else."""
         ...

@@ -8,7 +8,6 @@ from feeds.channels import (
     Order,
     Purpose,
     ResyncQueue,
-    promises_first_frame,
 )
 from feeds.venue import Request
 from tests.feeds.toy_venue import Toy
@@ -23,12 +22,6 @@ def ledger_with(*channels: str) -> ChannelLedger:
     for order in ledger.opened():
         ledger.sent(replace(order, due_ns=10 * S))
     return ledger
-
-
-def test_only_books_and_tickers_of_a_listing_promise_a_first_frame():
-    promised = ["book.A1", "ticker.A1", "incremental_ticker.A1"]
-    silent = ["trades.A1", "book.all", "quote.A1", "trades.all"]
-    assert [c for c in promised + silent if promises_first_frame(TOY, c)] == promised
 
 
 def test_frame_that_comes_before_its_acknowledgement_counts_as_first_data():
@@ -168,3 +161,54 @@ def test_ended_listing_leaves_nothing_behind():
     resyncs.forget("A")
     assert resyncs.start(99 * S) == []
     assert starts_after_s(resyncs, 0) == 0
+
+
+def test_channels_answered_one_by_one_answer_their_request_when_the_last_is():
+    ledger = ledger_with("book.A1", "book.A2", "trades.all")
+    assert ledger.named(["book.A1"], [], 5 * S) == []
+    assert ledger.accepted == {"book.A1"}
+    assert ledger.named([], ["trades.all"], 6 * S) == []
+    (answer,) = ledger.named(["book.A2"], [], 7 * S)
+    assert answer.accepted == ("book.A1", "book.A2")
+    assert answer.missing == ("trades.all",)
+    assert ledger.pending == []
+    assert ledger.silent(5 * S) == ["book.A1"]
+    assert ledger.silent(7 * S) == ["book.A2"]
+
+
+def test_channel_denied_by_name_may_be_asked_for_again():
+    ledger = ledger_with("book.A1")
+    (answer,) = ledger.named([], ["book.A1"], 5 * S)
+    assert answer.missing == ("book.A1",)
+    ledger.sent(Order(Request(8, ("book.A1",), "text"), due_ns=20 * S))
+    assert ledger.named([], [], 6 * S) == []
+    (answer,) = ledger.named(["book.A1"], [], 6 * S)
+    assert (answer.accepted, answer.missing) == (("book.A1",), ())
+
+
+def test_channels_never_answered_for_are_missing_and_the_others_are_not():
+    ledger = ledger_with("book.A1", "book.A2")
+    ledger.named(["book.A1"], [], 5 * S)
+    (answer,) = ledger.overdue(10 * S)
+    assert answer.missing == ("book.A2",)
+
+
+def test_one_answer_for_all_channels_accepts_all_of_them():
+    ledger = ledger_with("book.A1", "trades.all")
+    answer = ledger.answered(7, None, 5 * S)
+    assert answer is not None
+    assert answer.accepted == ("book.A1", "trades.all")
+
+
+def test_venue_may_name_the_channel_of_a_frame_itself():
+    class Namer(Toy):
+        def channel_of(self, frame: bytes) -> str | None:
+            return frame.decode().replace("/", ".") if b"/" in frame else None
+
+    ledger = ledger_with("book.A1")
+    ledger.venue = Namer()
+    ledger.answered(7, ("book.A1",), 5 * S)
+    ledger.heard(b"rubbish")
+    assert ledger.awaiting
+    ledger.heard(b"book/A1")
+    assert not ledger.awaiting

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feeds.bytescan import grammar
+from feeds.columns import Batch
 from feeds.events import DecodeOut, Flag, Kind
 from feeds.venues import deribit
 from feeds.venues.deribit import fast, scan
-from feeds.venues.deribit.columns import Batch
 from tests.feeds.deribit_frames import clean, decoded, frame_of, tuples
 
 OPTION, OTHER = "BTC-27MAR26-100000-C", "BTC-27MAR26-90000-P"
@@ -73,7 +73,7 @@ def left(frames: list[bytes]) -> list[int]:
     """Indexes of the frames that the scanner leaves to msgspec."""
     deribit.warm_up()
     with mock.patch.object(fast, "FRAMES_MIN", 0):
-        return list(fast.take(Batch(frames, range(len(frames)), IDS)))
+        return list(fast.take(Batch("deribit", frames, range(len(frames)), IDS)))
 
 
 TAKEN = {
@@ -202,8 +202,8 @@ def test_what_does_not_fit_the_room_of_a_batch_is_left():
 
 def test_few_frames_or_a_cold_scanner_go_to_msgspec_at_once():
     frames = [book()] * fast.FRAMES_MIN
-    batch = Batch(frames, range(len(frames)), IDS)
-    assert list(fast.take(Batch(frames[1:], range(len(frames) - 1), IDS))) == list(
+    batch = Batch("deribit", frames, range(len(frames)), IDS)
+    assert list(fast.take(Batch("deribit", frames[1:], range(len(frames) - 1), IDS))) == list(
         range(len(frames) - 1)
     )
     with mock.patch.object(fast, "_scanners", []):

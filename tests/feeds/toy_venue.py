@@ -116,6 +116,9 @@ class Toy:
         symbol = channel.partition(".")[2]
         return None if symbol == "all" else symbol
 
+    def owes_first_frame(self, channel: str) -> bool:
+        return self.symbol_of_channel(channel) is not None and not channel.startswith("quote")
+
     def decode(self, frames: Any, rx_ns: Any, symbols: Any, out: Any) -> None:
         raise AssertionError("a session never decodes")
 
@@ -125,6 +128,34 @@ class UnsubscribingToy(Toy):
         self, channels: Sequence[str], limits: Limits, request_id: int
     ) -> tuple[Request, ...]:
         return (self.request("unsubscribe", request_id, channels),)
+
+
+class PagedToy(Toy):
+    """Its list of instruments comes in pages; the next is asked for by POST."""
+
+    def instruments(self, body: bytes) -> Discovery:
+        found = super().instruments(body)
+        last = found.listings[-1].symbol
+        if last.endswith("+"):
+            found.listings.pop()
+            found.following = HttpRequest("more", "/instruments", last.encode())
+        return found
+
+
+class SplitToy(Toy):
+    """Trades have a path of their own, and clients must ping."""
+
+    def ping(self) -> str:
+        return '{"op":"ping"}'
+
+    def subscriptions(
+        self, listings: Sequence[Listing], options: ChannelOptions, limits: Limits
+    ) -> tuple[ConnectionPlan, ...]:
+        books = [f"book.{listing.symbol}" for listing in listings]
+        return (
+            ConnectionPlan(0, (self.request("subscribe", 100, books),), "/books"),
+            ConnectionPlan(1, (self.request("subscribe", 100, ["trades.all"]),), "/trades"),
+        )
 
 
 class CrampedToy(Toy):
@@ -163,6 +194,7 @@ class Socket:
     """The server's end of one connection."""
 
     ws: web.WebSocketResponse
+    path: str = "/ws"
     received: list[dict[str, Any]] = field(default_factory=list)
     closed: bool = False
 
@@ -182,11 +214,14 @@ class Server:
     stuck: bool = False  # stops reading: a half-open connection
     bodies: list[tuple[int, bytes]] = field(default_factory=list)  # given before the real ones
     asked: list[str] = field(default_factory=list)
+    posted: list[bytes] = field(default_factory=list)
     sockets: list[Socket] = field(default_factory=list)
     released: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def instruments(self, request: web.Request) -> web.Response:
         self.asked.append(request.query_string)
+        if request.method == "POST":
+            self.posted.append(await request.read())
         status, body = 200, json.dumps(self.symbols).encode()
         if self.bodies:
             status, body = self.bodies.pop(0)
@@ -196,7 +231,7 @@ class Server:
     async def websocket(self, request: web.Request) -> web.WebSocketResponse:
         ws = web.WebSocketResponse()
         await ws.prepare(request)
-        socket = Socket(ws)
+        socket = Socket(ws, request.path)
         self.sockets.append(socket)
         self.changed.set()
         while not self.stuck:
@@ -223,8 +258,8 @@ class Server:
 
     def start(self) -> TestServer:
         app = web.Application()
-        app.router.add_get("/instruments", self.instruments)
-        app.router.add_get("/ws", self.websocket)
+        app.router.add_route("*", "/instruments", self.instruments)
+        app.router.add_get("/ws{path:.*}", self.websocket)
         return TestServer(app)
 
 

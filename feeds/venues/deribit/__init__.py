@@ -7,7 +7,6 @@ decode.py     a batch of frames -> families of channels; rare messages
 fast.py       frames that the byte scanner takes first
 scan.py       the byte scanner: book changes, tickers, prints
 families.py   what msgspec read -> blocks of columns, by family
-columns.py    blocks of columns -> rows
 """
 
 from feeds.venues.deribit.decode import decode
@@ -17,6 +16,7 @@ from feeds.venues.deribit.plan import (
     WS_URL,
     control,
     hello,
+    owes_first_frame,
     resync,
     subscriptions,
     symbol_of_channel,
@@ -41,6 +41,7 @@ __all__ = [
     "hello",
     "index_listings",
     "instruments",
+    "owes_first_frame",
     "resync",
     "subscriptions",
     "symbol_of_channel",

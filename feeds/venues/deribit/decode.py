@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
+from feeds.columns import Batch
 from feeds.errors import FrameError
 from feeds.events import DecodeOut, LifecycleNotice, ListingState
 from feeds.venues.deribit import families, fast, wire
-from feeds.venues.deribit.columns import Batch
+from feeds.venues.deribit.universe import NAME
 
 # The first word of each state set ended with the release of 2026-01-13, the second began with it.
 # A settled perpetual or future trades on, so that word ends options only. An inactive instrument
@@ -66,7 +67,7 @@ def decode(
     ours), `other_channel`. An instrument that `symbols` lacks is `unknown_symbol`, a trade of a
     combination itself is `combo` (its legs are trades of their own).
     """
-    batch = Batch(frames, rx_ns, symbols)
+    batch = Batch(NAME, frames, rx_ns, symbols)
     by_route: defaultdict[bytes, list[int]] = defaultdict(list)
     for index in fast.take(batch):
         by_route[frames[index][:ROUTE_BYTES]].append(index)

@@ -8,25 +8,21 @@ most numbers were checked when the messages were read (wire.py).
 """
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from itertools import chain, compress
 from typing import Final
 
-import msgspec
 import numpy as np
 
-from feeds.events import Flag
-from feeds.venues.deribit import wire
-from feeds.venues.deribit.columns import (
+from feeds.columns import (
     ASK_ROWS,
-    AUX_SHIFT,
     BID_ROWS,
     BOOK_DELTA_CODE,
     BOOK_SNAPSHOT_CODE,
     BOOK_WINDOW_CODE,
     CODE,
-    FLAGS_SHIFT,
     KEY,
+    NO_PREVIOUS,
+    NS_PER_MS,
     QUOTE_CODE,
     SEQ,
     SEQ_PREV,
@@ -38,10 +34,10 @@ from feeds.venues.deribit.columns import (
     floats,
     ints,
 )
+from feeds.events import Flag
+from feeds.trade_keys import structure_code, trade_keys
+from feeds.venues.deribit import wire
 
-NO_PREVIOUS: Final = -1
-DECIMAL_KEY_DIGITS: Final = 19  # 10**19 - 1 is below 2**64
-STRUCTURE_COUNT: Final = 65_535  # aux is u2 and 0 means none
 WINDOW_PARTS: Final = 5  # book.{instrument}.{group}.{depth}.{interval}
 
 
@@ -74,7 +70,7 @@ def _add_changes(messages: list[wire.Book], indexes: list[int], batch: Batch) ->
         sound = [index not in broken for index in frames.tolist()]
         _add_changes(list(compress(messages, sound)), frames[np.array(sound)].tolist(), batch)
         return
-    block = batch.block(frames, listings, messages)
+    block = batch.block(frames, listings, _times_ns(messages))
     block[SEQ] = ints([m.change_id for m in messages])
     block[CODE] = BOOK_DELTA_CODE
     if odd:
@@ -85,6 +81,10 @@ def _add_changes(messages: list[wire.Book], indexes: list[int], batch: Batch) ->
         block[SEQ_PREV] = ints([m.prev_change_id for m in messages])  # type: ignore[misc]
     shares, prices, amounts = _levels(messages, block).reshape(-1, 3).T
     batch.add_updates(block, prices, np.abs(shares * amounts))  # no size is -0
+
+
+def _times_ns(entries: Sequence[wire.Timed]) -> Ints:
+    return ints([entry.timestamp for entry in entries]) * NS_PER_MS
 
 
 def _levels(messages: Sequence[wire.Book | wire.Window], block: Ints) -> Floats:
@@ -124,7 +124,7 @@ def add_windows(indexes: list[int], batch: Batch) -> None:
     """Add whole windows of books."""
     messages, indexes = batch.read_or_fail(wire.read_window, indexes)
     messages, frames, listings = batch.known(messages, ints(indexes))
-    block = batch.block(frames, listings, messages)
+    block = batch.block(frames, listings, _times_ns(messages))
     block[SEQ] = ints([m.change_id for m in messages])
     block[SEQ_PREV] = NO_PREVIOUS
     block[CODE] = BOOK_WINDOW_CODE
@@ -136,7 +136,7 @@ def add_quotes(indexes: list[int], batch: Batch) -> None:
     """Add best bids and offers; price 0 is a side without a price, and its size means nothing."""
     messages, indexes = batch.read_or_fail(wire.read_quote, indexes)
     messages, frames, listings = batch.known(messages, ints(indexes))
-    block = batch.block(frames, listings, messages)
+    block = batch.block(frames, listings, _times_ns(messages))
     block[SEQ], block[SEQ_PREV] = 0, NO_PREVIOUS
     block[BID_ROWS] = block[ASK_ROWS] = 1
     block[CODE] = QUOTE_CODE
@@ -153,7 +153,7 @@ def add_trades(indexes: list[int], batch: Batch) -> None:
     trades = list(chain.from_iterable(messages))
     frames = np.repeat(ints(indexes), ints(list(map(len, messages))))
     trades, frames, listings = batch.known(trades, frames, _why_unlisted)
-    block = batch.block(frames, listings, trades)
+    block = batch.block(frames, listings, _times_ns(trades))
     block[SEQ] = ints([t.trade_seq for t in trades])
     block[SEQ_PREV] = NO_PREVIOUS
     block[CODE] = TRADE_CODE
@@ -180,11 +180,7 @@ def _why_unlisted(trade: wire.Trade) -> str:
 
 
 def _structure(trade: wire.Trade) -> int:
-    """Flags and structure number of a trade, in their places of an update's code, as int64.
-
-    All prints of one block, else of one combination, share a number: a hash, so that it does not
-    depend on how the log is cut. Two structures share one by chance once in 65,535 pairs.
-    """
+    """Flags and structure number of a trade: all prints of one block, else of one combination."""
     flags, name = 0, ""
     if trade.combo_id is not None or trade.combo_trade_id is not None:
         flags |= Flag.COMBO_LEG
@@ -195,40 +191,7 @@ def _structure(trade: wire.Trade) -> int:
     if trade.block_trade_id is not None:
         flags |= Flag.BLOCK
         name = f"block {trade.block_trade_id}"
-    code = flags << FLAGS_SHIFT | (_hash64(name) % STRUCTURE_COUNT + 1) << AUX_SHIFT
-    return code - 2**64 if code >= 2**63 else code
-
-
-def trade_keys(trade_ids: list[str]) -> Ints:
-    """64-bit keys of trade ids, as int64: a decimal id is its own key, any other text is hashed.
-
-    Ids of BTC are decimal, those of other currencies carry a prefix (`ETH-12345`). A bare number
-    is free of collisions and costs a tenth of a hash, if all are read at once as a JSON list; int()
-    of each takes 0.18 us.
-    """
-    listed = ",".join(trade_ids).encode()
-    if listed.replace(b",", b"").isdigit():
-        try:
-            keys = _read_ints(b"[" + listed + b"]")
-        except ValueError:
-            keys = []  # leading zeros, empty ids
-        if len(keys) == len(trade_ids) and max(keys) < 2**63:
-            return ints(keys)
-    return np.array([trade_key(trade_id) for trade_id in trade_ids], np.uint64).view(np.int64)
-
-
-def trade_key(trade_id: str) -> int:
-    """Key of one trade id."""
-    if trade_id.isdecimal() and len(trade_id) <= DECIMAL_KEY_DIGITS:
-        return int(trade_id)
-    return _hash64(trade_id)
-
-
-def _hash64(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
-_read_ints: Final = msgspec.json.Decoder(list[int]).decode
+    return structure_code(flags, name)
 
 
 def add_tickers(indexes: list[int], batch: Batch) -> None:
@@ -249,8 +212,7 @@ def add_tickers(indexes: list[int], batch: Batch) -> None:
         + [g.vega for g in greeks]
         + [g.theta for g in greeks]
     ).reshape(len(TICKER_FIELDS), -1)
-    times = ints([m.timestamp for m in messages])
-    batch.add_tickers(frames, listings, times, values, percent=True)
+    batch.add_tickers(frames, listings, _times_ns(messages), values, percent=True)
 
 
 def add_marks(indexes: list[int], batch: Batch) -> None:
@@ -262,7 +224,7 @@ def add_marks(indexes: list[int], batch: Batch) -> None:
     values = np.full((len(TICKER_FIELDS), len(marks)), np.nan)
     values[TICKER_FIELDS.index("mark")] = floats([m.mark_price for m in marks])
     values[TICKER_FIELDS.index("iv_mark")] = floats([m.iv for m in marks])
-    batch.add_tickers(frames, listings, ints([m.timestamp for m in marks]), values)
+    batch.add_tickers(frames, listings, _times_ns(marks), values)
 
 
 def add_price_indexes(indexes: list[int], batch: Batch) -> None:
@@ -272,4 +234,4 @@ def add_price_indexes(indexes: list[int], batch: Batch) -> None:
     values = np.full((len(TICKER_FIELDS), len(messages)), np.nan)
     values[TICKER_FIELDS.index("mark")] = floats([m.price for m in messages])
     values[TICKER_FIELDS.index("index")] = values[TICKER_FIELDS.index("mark")]
-    batch.add_tickers(frames, listings, ints([m.timestamp for m in messages]), values)
+    batch.add_tickers(frames, listings, _times_ns(messages), values)

@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 
 from feeds.bytescan.compile import compiled
 from feeds.bytescan.grammar import PADDING
-from feeds.venues.deribit import scan
-from feeds.venues.deribit.columns import (
+from feeds.columns import (
     ASK_ROWS,
     BID_ROWS,
     CODE,
+    EX_NS,
     KEY,
     LISTING,
+    NS_PER_MS,
     TICKER_FIELDS,
     TRADE_CODE,
     UPDATE_WIDTH,
@@ -22,7 +23,8 @@ from feeds.venues.deribit.columns import (
     Ints,
     ints,
 )
-from feeds.venues.deribit.families import trade_key
+from feeds.trade_keys import trade_key
+from feeds.venues.deribit import scan
 
 # Below this many frames the call costs more than it saves.
 FRAMES_MIN: Final = 16
@@ -104,6 +106,7 @@ def _add_updates(found: _Found, batch: Batch) -> None:
         updates[KEY, at] = np.uint64(trade_key(text[begin:end])).view(np.int64)
     listings = _listings(text, updates[scan.NAME_BEGIN : scan.NAME_BEGIN + 2], batch)
     updates[LISTING] = listings
+    updates[EX_NS] *= NS_PER_MS  # the scanner writes what the wire says
     updates = updates[:UPDATE_WIDTH]
     known = listings >= 0
     if not known.all():
@@ -122,7 +125,8 @@ def _add_tickers(found: _Found, batch: Batch) -> None:
         tickers, listings = tickers[known], listings[known]
     values = tickers.view(np.float64)[:, scan.TICKER_VALUES :][:, : len(TICKER_FIELDS)]
     frames, ex_ms = tickers.T[:2]
-    batch.add_tickers(frames, listings, ex_ms, np.ascontiguousarray(values.T), percent=True)
+    ex_ns = ex_ms * NS_PER_MS
+    batch.add_tickers(frames, listings, ex_ns, np.ascontiguousarray(values.T), percent=True)
 
 
 def _listings(text: str, places: Ints, batch: Batch) -> Ints:

@@ -3,13 +3,13 @@
 Every function is pure: the same listings and options give the same texts.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
 
 from feeds.contract import Listing, ListingKind
-from feeds.errors import SessionError
+from feeds.plans import connections, requests, within
 from feeds.venue import ChannelOptions, ConnectionPlan, Control, Limits, Request
 from feeds.venues.deribit import wire
 from feeds.venues.deribit.decode import ROUTE_BYTES, ROUTES
@@ -61,20 +61,8 @@ def subscriptions(
             alone is longer than a request may be.
     """
     channels = _channels(listings, options)
-    plans = []
-    for connection, begin in enumerate(range(0, len(channels), limits.channels_per_connection)):
-        share = channels[begin : begin + limits.channels_per_connection]
-        requests = tuple(
-            _request(_SUBSCRIBE, FIRST_REQUEST_ID + number, part)
-            for number, part in enumerate(_parts(share, limits))
-        )
-        plans.append(ConnectionPlan(connection, requests))
-    if len(plans) > limits.connections_max:
-        raise SessionError(
-            f"{NAME}: {len(channels)} channels need {len(plans)} connections, expected at most "
-            f"{limits.connections_max}; ask for fewer underlyings or channels"
-        )
-    return tuple(plans)
+    plans = connections(NAME, channels, limits, _subscribe, FIRST_REQUEST_ID, measure=_unsubscribe)
+    return within(NAME, plans, limits)
 
 
 def resync(symbol: str, options: ChannelOptions, request_id: int) -> tuple[Request, ...]:
@@ -87,8 +75,8 @@ def resync(symbol: str, options: ChannelOptions, request_id: int) -> tuple[Reque
     if not channels:
         return ()
     return (
-        _request(_UNSUBSCRIBE, request_id, channels),
-        _request(_SUBSCRIBE, request_id + 1, channels),
+        _unsubscribe(request_id, channels),
+        _subscribe(request_id + 1, channels),
     )
 
 
@@ -100,10 +88,7 @@ def unsubscribe(channels: Sequence[str], limits: Limits, request_id: int) -> tup
     Raises:
         SessionError: one channel alone is longer than a request may be.
     """
-    return tuple(
-        _request(_UNSUBSCRIBE, request_id + number, part)
-        for number, part in enumerate(_parts(channels, limits))
-    )
+    return requests(NAME, channels, limits, _unsubscribe, request_id)
 
 
 def hello() -> tuple[str, ...]:
@@ -139,6 +124,15 @@ def symbol_of_channel(channel: str) -> str | None:
     if len(parts) > 1 and (parts[0] in _OF_ONE or (parts[0] == "trades" and len(parts) == 3)):
         return parts[1]
     return None
+
+
+def owes_first_frame(channel: str) -> bool:
+    """Whether something comes on a channel soon: a book's snapshot, a ticker's present state.
+
+    >>> owes_first_frame("book.BTC-27MAR26-100000-C.100ms"), owes_first_frame("quote.BTC-PERPETUAL")
+    (True, False)
+    """
+    return channel.startswith(("book.", "ticker.", "incremental_ticker."))
 
 
 def _channels(listings: Sequence[Listing], options: ChannelOptions) -> list[str]:
@@ -196,33 +190,12 @@ def _interval(options: ChannelOptions) -> str:
     return RAW_INTERVAL if options.authenticated else INTERVAL
 
 
-def _parts(channels: Iterable[str], limits: Limits) -> Iterator[tuple[str, ...]]:
-    """Cut channels into requests by count and by bytes of text."""
-    # With the longer method and an id longer than any in use: what can be asked for can be given
-    # back as well.
-    empty = len(_request(_UNSUBSCRIBE, 10**9, ()).text)
-    part: list[str] = []
-    size = empty
-    for channel in channels:
-        more = len(channel.encode()) + 3  # quotes and a comma
-        if empty + more > limits.request_bytes_max:
-            raise SessionError(
-                f"{NAME} {channel}: a request for it alone was {empty + more} bytes, expected at "
-                f"most {limits.request_bytes_max}"
-            )
-        if part and (
-            len(part) == limits.channels_per_request or size + more > limits.request_bytes_max
-        ):
-            yield tuple(part)
-            part, size = [], empty
-        part.append(channel)
-        size += more
-    if part:
-        yield tuple(part)
+def _subscribe(request_id: int, channels: tuple[str, ...]) -> Request:
+    return Request(request_id, channels, _text(_SUBSCRIBE, request_id, {"channels": channels}))
 
 
-def _request(method: str, request_id: int, channels: tuple[str, ...]) -> Request:
-    return Request(request_id, channels, _text(method, request_id, {"channels": channels}))
+def _unsubscribe(request_id: int, channels: tuple[str, ...]) -> Request:
+    return Request(request_id, channels, _text(_UNSUBSCRIBE, request_id, {"channels": channels}))
 
 
 def _text(method: str, request_id: int, params: object) -> str:

@@ -37,15 +37,14 @@ from feeds.bytescan.grammar import (
     text,
     words_of,
 )
-from feeds.venues.deribit import wire
-from feeds.venues.deribit.columns import (
+from feeds.columns import (
     ASK,
     ASK_ROWS,
     BID,
     BID_ROWS,
     BOOK_DELTA_CODE,
     CODE,
-    EX_MS,
+    EX_NS,
     KEY,
     LAST,
     SEQ,
@@ -54,6 +53,7 @@ from feeds.venues.deribit.columns import (
     TICKER_FIELDS,
     TRADE_CODE,
 )
+from feeds.venues.deribit import wire
 
 LEFT: Final = 0  # what became of a frame: left to msgspec,
 UPDATES: Final = 1  # a book change or prints,
@@ -93,7 +93,7 @@ _TEXTS: Final = words_of(
 _BOOK_KEYS: Final = words_of(
     "timestamp", "type", "prev_change_id", "instrument_name", "change_id", "bids", "asks"
 )
-_BOOK_COLUMNS: Final = (EX_MS, -1, SEQ_PREV, -1, SEQ)
+_BOOK_COLUMNS: Final = (EX_NS, -1, SEQ_PREV, -1, SEQ)
 _BIDS: Final = 5
 _DELTA: Final = BOOK_DELTA_CODE & ~SIDE_BITS
 _ASKS_BIT: Final = 2**6  # the highest: no key before it makes as much
@@ -361,7 +361,7 @@ def _trade_field(at: Place, found: int, update: Place, row: Place) -> Place:
     if found >= _FIRST_OF_STRUCTURE:
         return REFUSED
     value, at = integer(at)
-    put_int(update + _WORDS[EX_MS if found == 0 else SEQ], value)
+    put_int(update + _WORDS[EX_NS if found == 0 else SEQ], value)
     return REFUSED if found == 0 and value > TIMESTAMP_MAX else at
 
 

@@ -16,7 +16,7 @@ last one was found, so that another order costs up to 4 % of the reading.
 
 import math
 from enum import Enum
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Protocol, Self
 
 import msgspec
 from msgspec import Meta, Struct
@@ -59,6 +59,12 @@ class Direction(_Worded):
 
     BUY = ("buy", 1.0)
     SELL = ("sell", -1.0)
+
+
+class Timed(Protocol):
+    """Any message, or entry of one, with the venue's time."""
+
+    timestamp: int
 
 
 # One entry of a book channel: action, price, new absolute amount.

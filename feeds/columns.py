@@ -1,4 +1,4 @@
-"""Stage 2 of 8: what a batch of Deribit frames left behind, as columns, and the rows they become.
+"""Stage 2 of 8: a batch of one venue's frames as columns, and the rows they become.
 
 Each channel family adds one block of columns to the batch; the blocks are joined, brought into the
 order of the frames, and written as rows, all with a few numpy calls per batch.
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 # Columns of a block of updates. An update is one message of a book or one print, and becomes as
 # many rows as it has levels.
-FRAME_INDEX, EX_MS, SEQ, SEQ_PREV, LISTING, BID_ROWS, ASK_ROWS, CODE, KEY = range(9)
+FRAME_INDEX, EX_NS, SEQ, SEQ_PREV, LISTING, BID_ROWS, ASK_ROWS, CODE, KEY = range(9)
 UPDATE_WIDTH: Final = 9
 
 # An EVENT row is six words of 8 bytes, the fourth of them the price. The last is a code: kind (8
@@ -65,6 +65,7 @@ PRICES_AND_IVS: Final = slice(0, 6)
 NEVER_NEGATIVE: Final = slice(0, 7)
 IVS: Final = slice(1, 4)
 
+NO_PREVIOUS: Final = -1  # seq_prev where the venue gives none
 NS_PER_MS: Final = 1_000_000
 TICKER_VALUE_MAX: Final = 1e15  # beyond it a float32 column would lose all meaning
 LEVEL_MAX: Final = 65_535  # the level column is u2
@@ -74,7 +75,6 @@ _UNKNOWN: Final = -1
 class Entry(Protocol):
     """Any message, or entry of one, about one instrument."""
 
-    timestamp: int
     instrument_name: str
 
 
@@ -89,6 +89,7 @@ class Batch:
     """The columns of one batch of frames.
 
     Attributes:
+        venue: its name, for messages.
         frames: the frames themselves.
         received: rx_ns of each.
         symbols: listing id of each instrument and index.
@@ -97,8 +98,13 @@ class Batch:
     """
 
     def __init__(
-        self, frames: Sequence[bytes], rx_ns: Sequence[int], symbols: Mapping[str, int]
+        self,
+        venue: str,
+        frames: Sequence[bytes],
+        rx_ns: Sequence[int],
+        symbols: Mapping[str, int],
     ) -> None:
+        self.venue = venue
         self.frames = frames
         self.received: Ints = np.asarray(rx_ns, np.int64)
         self.symbols = symbols
@@ -159,12 +165,12 @@ class Batch:
             self.skip(reason_of(unlisted))
         return list(compress(entries, listed.tolist())), frames[listed], ids[listed]
 
-    def block(self, frames: Ints, listings: Ints, entries: Sequence[Entry]) -> Ints:
+    def block(self, frames: Ints, listings: Ints, ex_ns: Ints) -> Ints:
         """Start a block of updates; what is left open is the caller's to fill."""
         block = np.empty((UPDATE_WIDTH, len(frames)), np.int64)
         block[FRAME_INDEX] = frames
         block[LISTING] = listings
-        block[EX_MS] = ints([entry.timestamp for entry in entries])
+        block[EX_NS] = ex_ns
         return block
 
     def add_updates(
@@ -178,14 +184,14 @@ class Batch:
         self._levels.append((prices, sizes, _row_codes(block) if codes is None else codes))
 
     def add_tickers(
-        self, frames: Ints, listings: Ints, ex_ms: Ints, values: Floats, *, percent: bool = False
+        self, frames: Ints, listings: Ints, ex_ns: Ints, values: Floats, *, percent: bool = False
     ) -> None:
         """Take a block of tickers; those with values out of range are failures.
 
         Args:
             frames: frame index of each.
             listings: listing id of each.
-            ex_ms: the venue's time of each.
+            ex_ns: the venue's time of each.
             values: float64[TICKER_FIELDS, ticker], updated in place; NaN is none, and so is 0 in
                 prices and volatilities.
             percent: the volatilities are percentages.
@@ -197,7 +203,7 @@ class Batch:
                 (index, "ticker had a negative price, volatility or interest, or one beyond 1e15")
                 for index in frames[~sound].tolist()
             ]
-            frames, listings, ex_ms = frames[sound], listings[sound], ex_ms[sound]
+            frames, listings, ex_ns = frames[sound], listings[sound], ex_ns[sound]
             values = values[:, sound]
         if percent:
             values[IVS] /= 100.0
@@ -205,7 +211,7 @@ class Batch:
         prices[prices == 0] = np.nan
         rows = np.zeros(len(frames), TICKER)
         rows["rx_ns"] = self.received[frames]
-        rows["ex_ns"] = ex_ms * NS_PER_MS
+        rows["ex_ns"] = ex_ns
         rows["listing_id"] = listings
         for column, field in enumerate(TICKER_FIELDS):
             rows[field] = values[column]
@@ -222,7 +228,7 @@ class Batch:
         for reason, count in self._skipped.items():
             out.skipped[reason] = out.skipped.get(reason, 0) + count
         for index, message in sorted(self.failures):
-            out.fail(FrameError(f"deribit: {message}", self.frames[index]))
+            out.fail(FrameError(f"{self.venue}: {message}", self.frames[index]))
 
     def _write_updates(self, out: DecodeOut) -> None:
         updates, prices, sizes, codes = _in_frame_order(self._updates, self._levels)
@@ -251,7 +257,7 @@ class Batch:
         self._write_frames(updates, received, begins + out.rows.count, out)
         head = np.empty((len(received), _WORDS), np.int64)
         head[:, 0] = received
-        head[:, 1] = updates[EX_MS] * NS_PER_MS
+        head[:, 1] = updates[EX_NS]
         head[:, 2] = updates[SEQ]
         head[:, 4] = updates[LISTING] << LISTING_SHIFT
         words = np.repeat(head, rows_of, axis=0)
