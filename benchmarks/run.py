@@ -191,18 +191,20 @@ def goog() -> dict[str, Any] | None:
     return {"seconds": seconds, **json.loads(lines[-1])["summary"]}
 
 
-def cold() -> dict[str, float]:
+def cold() -> dict[str, Any]:
     """A fresh process from start to its first scan of 1,000 listings, with and without a cache."""
     script = (
         "import time; t = time.perf_counter()\n"
         "from feeds.emulator.rows import simulate_rows\n"
         "from scanner import Scanner\n"
+        "from scanner.commands.progress import warm_up\n"
         f"s = simulate_rows(5, {START_NS}, 1, 1000)\n"
         "u = time.perf_counter(); x = Scanner(); x.add(s.listings)\n"
+        "warm_up(x, venues=False)\n"
         "for now, rows, tickers in s:\n    x.apply(rows, tickers); x.scan(now)\n"
         "print(time.perf_counter() - u)\n"
     )
-    found = {}
+    found: dict[str, Any] = {}
     scripts = {"": script, "venues_": "from feeds.venues import warm_up; warm_up()"}
     with tempfile.TemporaryDirectory() as cache:
         for name, text in scripts.items():
@@ -213,7 +215,38 @@ def cold() -> dict[str, float]:
                     env=os.environ | {"SCANNER_KERNEL_CACHE": cache},
                 )  # fmt: skip
                 found[name + when] = time.perf_counter() - began
-    return found
+    with tempfile.TemporaryDirectory() as cache:
+        done = subprocess.run(
+            [sys.executable, "-c", _COMPILE_TIMES], check=True, capture_output=True, cwd=ROOT,
+            env=os.environ | {"SCANNER_KERNEL_CACHE": cache},
+        )  # fmt: skip
+    return found | {"parts": json.loads(done.stdout)}
+
+
+# Seconds to the end of the first call of each launch shape, one after the other in one process.
+_COMPILE_TIMES = """
+import json, time
+from kernels.device import CpuDevice
+from scanner import Scanner
+build, spent = CpuDevice.__getattr__, {}
+
+def timed(device, name):
+    shape = build(device, name)
+
+    def first(*args):
+        began = time.perf_counter()
+        answer = shape(*args)
+        spent.setdefault(name, time.perf_counter() - began)
+        return answer
+
+    vars(device)[name] = first
+    return first
+
+scanner = Scanner()
+CpuDevice.__getattr__ = timed
+scanner.warm_up()
+print(json.dumps(dict(sorted(spent.items(), key=lambda item: -item[1]))))
+"""
 
 
 def own_scan() -> dict[str, Any]:
@@ -223,6 +256,11 @@ def own_scan() -> dict[str, Any]:
     return {
         "same_bytes": own.changed_equals_full(),
         "rows": [own.measure(count) for count in own.LISTINGS],
+        "parts": {
+            f"{count:,} listings, {share:.0%} fresh": own.parts(count, share)
+            for count in own.LISTINGS[:2]
+            for share in (1.0, own.SHARE)
+        },
     }
 
 

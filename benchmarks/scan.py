@@ -158,6 +158,43 @@ def measure(count: int, threads: int = 0) -> dict[str, Any]:
     }
 
 
+def parts(count: int, share: float, threads: int = 1) -> dict[str, float]:
+    """Where the scans with a share of the listings fresh spend their time: shape -> median ms.
+
+    `python` is what no shape accounts for: the host's own passes, calls and results.
+    """
+    market = Market(count, threads)
+    found: list[dict[str, float]] = []
+    for k in range(-WARM_UP_SCANS, ROUNDS):
+        market.next(share)
+        if k == 0:
+            _time_shapes(market.device, found)
+        found.append({})
+        began = time.perf_counter()
+        market.scan()
+        found[-1]["python"] = time.perf_counter() - began - sum(found[-1].values())
+    rounds = found[WARM_UP_SCANS:]
+    names = {name for of_round in rounds for name in of_round}
+    medians = {n: statistics.median(r.get(n, 0.0) for r in rounds) * 1e3 for n in names}
+    return dict(sorted(medians.items(), key=lambda item: -item[1]))
+
+
+def _time_shapes(device: CpuDevice, found: list[dict[str, float]]) -> None:
+    """Let every shape that was used add its time to the last entry of `found`."""
+    for name, shape in list(vars(device).items()):
+        if not callable(shape):
+            continue
+
+        def timed_shape(*args: Any, name: str = name, shape: Any = shape) -> Any:
+            began = time.perf_counter()
+            answer = shape(*args)
+            spent = found[-1]
+            spent[name] = spent.get(name, 0.0) + time.perf_counter() - began
+            return answer
+
+        vars(device)[name] = timed_shape
+
+
 def main() -> None:
     """Measure the sizes named on the command line, all of them without names."""
     print(f"changed scan leaves the bytes of a full one: {changed_equals_full()}")

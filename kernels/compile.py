@@ -48,6 +48,13 @@ def cache_folder() -> Path:
     return root / source_hash()
 
 
+def cache_is_writable() -> bool:
+    """Whether compiled code is kept for the next process."""
+    import numba  # noqa: PLC0415
+
+    return _use_cache(numba)
+
+
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a launch shape for the CPU."""
     return _build(function, entry=True)

@@ -233,9 +233,25 @@ class Scanner:
         here = any(cache_folder().glob("**/*.nbi"))
         return here and (self._resident is None or self.device.compiled_before())
 
-    def warm_up(self) -> None:
-        """Compile or load every kernel: those of the host by running them all on nothing."""
+    def warm_up(self, *, rows: bool = True, scans: bool = True) -> None:
+        """Compile or load every kernel: those of the host by running them all on nothing.
+
+        Args:
+            rows: those that rows go through, and those that somebody asks for now and then.
+            scans: those of a scan, half of all the work.
+        """
         scratch = State(1, 1, self._host.threads, bars=bool(len(self._state.bar)))
+        if rows:
+            self._warm_up_rows(scratch)
+        if not scans:
+            return
+        if self._resident is None:
+            scan(1, 0, scratch, self._host)
+        else:
+            cumulate(scratch, self._host)  # All else that is left to the host, once an hour.
+            self.device.warm_up()
+
+    def _warm_up_rows(self, scratch: State) -> None:
         batch, _ = build_batch(empty_rows(), 0, scratch, self._host, Counter())
         tickers = build_tickers(_NO_TICKERS, 0, scratch, self._host)
         # Called for notable groups alone, of which nothing has none.
@@ -244,13 +260,10 @@ class Scanner:
             np.empty(0, np.bool_), np.empty((0, MEMBERS_NAMED), np.int32),
         )  # fmt: skip
         if self._resident is not None:
-            cumulate(scratch, self._host)  # All else that is left to the host, once an hour.
-            self.device.warm_up()
             return
         self._host.apply_tickers(tickers, scratch.columns)
         self._host.activity(0, 1, scratch.columns, np.empty(0, np.float32))
         self._host.apply(batch, scratch.columns, scratch.books, scratch.bar, scratch.per_thread)
-        scan(1, 0, scratch, self._host)
         export_metrics(1, 0, scratch, self._host)
         nothing = Grouping(np.empty(0, np.int32), np.empty(0, np.uint32))
         rollup_here(nothing, 1, 1, scratch, self._host)
