@@ -15,6 +15,7 @@ from kernels import columns as c
 from kernels.compile import cache_folder
 from kernels.device import CpuDevice, open_device
 from scanner.batch import REASONS, build_batch, build_tickers, empty_rows
+from scanner.consolidated import Consolidated, consolidate
 from scanner.result import ScanResult
 from scanner.rollup import Grouping, Groupings, Rollups, rollup_here
 from scanner.state import State
@@ -216,6 +217,10 @@ class Scanner:
 
     def _scan_here(self, now_ns: int, row_count: int, **settings: int) -> ScanResult:
         return scan(now_ns, row_count, self._state, self._host, **settings)
+
+    def consolidated(self, now_ns: int) -> Consolidated:
+        """Best bid and offer of every contract over all venues, as the last tick left them."""
+        return consolidate(now_ns, self.state, self.universe)
 
     def due_hash(self, now_ns: int) -> str:
         """64-bit hash of the rows and tickers that a tick at now_ns would apply, hex."""
