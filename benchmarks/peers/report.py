@@ -57,9 +57,9 @@ def _scan(rows: list[Row]) -> list[str]:
     return [
         *lines,
         "Why the product stays above the roof: between its rounds the harness runs the other engines, so its columns come from memory, and",
-        "a listing costs about half in waiting for its lines and half in the exponentials and logarithms (last lines of this section). At",
-        "10,000 listings the second thread has to be woken for some 0.3 ms of work each. What would change it: a busy-waiting second thread,",
-        "which would take a core from the event loop, or cheaper approximations than the product's exact-to-the-bit laws.", "",
+        "a listing waits for its lines and then costs its exponentials and logarithms (last lines of this section say how much of each). At",
+        "10,000 listings the second thread is woken for a fraction of a millisecond of work. What would change it: a second thread that waits",
+        "busily, which would take a core from the event loop, or laws that are cheaper than exact to the bit.", "",
     ]  # fmt: skip
 
 
@@ -103,9 +103,9 @@ def _books(rows: list[Row]) -> list[str]:
         )
     return [
         *lines, "",
-        "Why not faster: bringing the rows into the order of their listings is a tenth of an update; the rest is the update itself, a binary",
-        "search and a move within 32 levels a side, and the flow of ten levels, in code that a GPU runs bit for bit alike. What would change",
-        "it: a narrower book for listings that never fill one, and moving levels in packed instructions.", "",
+        "Why not faster: bringing the rows into the order of their listings is a small part (last lines of this section); the rest is the",
+        "update itself, a search and a move within 32 levels a side, and the flow of ten levels, in code that a GPU runs bit for bit alike.",
+        "What would change it: a narrower book for listings that never fill one, and moving levels in packed instructions.", "",
     ]  # fmt: skip
 
 
