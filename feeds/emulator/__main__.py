@@ -1,9 +1,11 @@
-"""Stage 1 of 8, simulated: the emulator's process, `python -m feeds.emulator --port 0 --seed 7`.
+"""Stage 1 of 8, simulated: the emulator's process, `python -m feeds.emulator --venues deribit,okx`.
 
-Prints one JSON line with its addresses when it is ready, then serves until its standard input
-closes or SIGTERM or SIGINT arrives; a parent that holds the other end of a pipe therefore never
-leaves it behind, however the parent dies. This process makes its own clock: simulated time starts
-at the wall clock (or --start-ns) and runs with the monotonic clock, --speed times as fast.
+Serves every venue on a port of its own over one simulated market: their prices are the same, their
+makers and traders are not. Prints one JSON line with the addresses when it is ready, then serves
+until its standard input closes or SIGTERM or SIGINT arrives; a parent that holds the other end of a
+pipe therefore never leaves it behind, however the parent dies. This process makes its own clock:
+simulated time starts at the wall clock (or --start-ns) and runs with the monotonic clock, --speed
+times as fast.
 """
 
 import argparse
@@ -19,9 +21,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from feeds.contract import E9
-from feeds.emulator.deribit import DeribitServer
 from feeds.emulator.market import STEP_NS, Market
 from feeds.emulator.planted import demo_schedule
+from feeds.emulator.profiles import PROFILES
+from feeds.emulator.server import VenueServer
+from feeds.emulator.servers import SERVERS
 
 # A process that was stopped for longer than this does not replay the time it missed.
 _CATCH_UP_STEPS: Final = 100
@@ -48,7 +52,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m feeds.emulator", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=0, help="0 chooses a free one")
+    parser.add_argument(
+        "--venues", default="deribit", help=f"comma separated, of {', '.join(SERVERS)}"
+    )
     parser.add_argument(
         "--seed", type=int, default=7, help="decides everything but the universe and habits"
     )
@@ -61,36 +67,36 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default="none",
         help="demo: plant the demonstration's events 20 to 40 s after the start",
     )
-    return parser.parse_args(argv)
+    found = parser.parse_args(argv)
+    found.venues = found.venues.split(",")
+    unknown = sorted(set(found.venues) - SERVERS.keys())
+    if unknown:
+        known = ", ".join(SERVERS)
+        parser.error(f"--venues: there is no {', '.join(unknown)}, expected of {known}")
+    return found
 
 
 async def serve(options: argparse.Namespace) -> None:
     """Serve until told to stop."""
     start_ns = options.start_ns or time.time_ns()
-    market = Market(options.seed, start_ns, options.listings)
-    if options.events == "demo":
-        for plant in demo_schedule(market.universe, market.books, market.now_ns):
-            market.planter.add(plant)
-    server = DeribitServer(market, options.seed)
-    await server.start(options.host, options.port)
+    servers = [_server(name, options, start_ns) for name in options.venues]
+    for server in servers:
+        await server.start(options.host)
     stopped = asyncio.Event()
     _stop_with_parent(stopped)
     clock = MonotonicClock(start_ns, options.speed)
-    base = f"{options.host}:{server.port}"
     ready = {
-        "venue": "deribit",
         "simulated": True,
-        "port": server.port,
-        "rest_url": f"http://{base}/api/v2",
-        "ws_url": f"ws://{base}/ws/api/v2",
-        "control_url": f"http://{base}/emulator",
-        "listings": market.universe.public,
         "seed": options.seed,
-        "start_ns": market.universe.start_ns,
+        "start_ns": servers[0].market.universe.start_ns,
+        "venues": {
+            name: server.addresses(options.host) | {"listings": server.market.universe.public}
+            for name, server in zip(options.venues, servers, strict=True)
+        },
     }
     sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
-    pump = asyncio.create_task(_pump(server, clock, options.speed), name="emulator pump")
+    pump = asyncio.create_task(_pump(servers, clock, options.speed), name="emulator pump")
     waiter = asyncio.create_task(stopped.wait(), name="emulator stop")
     try:
         # A pump that fails ends the process: a silent market would look like a quiet one.
@@ -100,19 +106,32 @@ async def serve(options: argparse.Namespace) -> None:
     finally:
         pump.cancel()
         waiter.cancel()
-        await server.stop()
+        for server in servers:
+            await server.stop()
 
 
-async def _pump(server: DeribitServer, clock: MonotonicClock, speed: float) -> None:
-    """Keep the market at the clock."""
+def _server(name: str, options: argparse.Namespace, start_ns: int) -> VenueServer:
+    """One venue over its market, with the demonstration's events planted where asked."""
+    market = Market(options.seed, start_ns, options.listings, profile=PROFILES[name])
+    if options.events == "demo":
+        for plant in demo_schedule(market.universe, market.books, market.now_ns):
+            market.planter.add(plant)
+    return SERVERS[name](market, options.seed)
+
+
+async def _pump(servers: Sequence[VenueServer], clock: MonotonicClock, speed: float) -> None:
+    """Keep the markets at the clock, in step with each other."""
+    first = servers[0]
     while True:
-        behind = (clock.now_ns() - server.market.now_ns) // STEP_NS
+        behind = (clock.now_ns() - first.market.now_ns) // STEP_NS
         if behind > _CATCH_UP_STEPS:
-            server.count("time_skipped")
+            first.count("time_skipped")
             clock.skip((behind - _CATCH_UP_STEPS) * STEP_NS)
             behind = _CATCH_UP_STEPS
-        await server.advance(max(0, behind))
-        due_ns = server.market.now_ns + STEP_NS - clock.now_ns()
+        for _ in range(max(0, behind)):
+            for server in servers:
+                await server.advance()
+        due_ns = first.market.now_ns + STEP_NS - clock.now_ns()
         await asyncio.sleep(max(0.0, due_ns / E9 / speed))
 
 

@@ -20,7 +20,6 @@ from feeds.emulator.books import ASK, BID
 from feeds.emulator.faults import FAULTS_MAX, Fault, Faults
 from feeds.emulator.market import Market, side_levels
 from feeds.emulator.planted import Kind, Plant, demo_schedule
-from feeds.emulator.wire import STATE_WORDS, Wire
 from feeds.errors import SymbolError
 from feeds.events import ListingState
 
@@ -49,7 +48,6 @@ class Controlled(Protocol):
 
     market: Market
     faults: Faults
-    wire: Wire
     counters: dict[str, int]
 
 
@@ -91,7 +89,8 @@ class _Control:
         asked = request.query.get("symbols")
         names = asked.split(",") if asked else None
         found = {}
-        for number, symbol in enumerate(self._server.wire.symbols):
+        for number, listing in enumerate(market.universe.listings):
+            symbol = listing.symbol
             state = ListingState(int(market.state[number]))
             has_book = market.universe.kind[number] != ListingKind.INDEX
             if not has_book or state == ListingState.LISTED:
@@ -102,7 +101,7 @@ class _Control:
                 "bids": side_levels(market.books, number, BID),
                 "asks": side_levels(market.books, number, ASK),
                 "change_id": int(market.books.change_id[number]),
-                "state": STATE_WORDS[state],
+                "state": state.name.lower(),
             }
         return _json(found)
 

@@ -83,6 +83,7 @@ class Makers:
         self.open_side[unmade & ~is_perp] = False
         self._redraw_all: Bools = np.zeros(count, bool)
         self._points = _POINTS[self.group] * np.exp(0.25 * habits.standard_normal(count))
+        self._points *= universe.profile.width
         factor = np.exp(0.4 * habits.standard_normal(count))
         self.median_lots = _MEDIAN_LOTS[self.group] * factor
         fewer = habits.integers(0, 1 + _LEVELS[self.group] // 3, count)

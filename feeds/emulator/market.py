@@ -25,6 +25,7 @@ from feeds.emulator.makers import Makers
 from feeds.emulator.planted import Plant, Planter
 from feeds.emulator.prices import Prices
 from feeds.emulator.pricing import Floats, greeks, implied_volatility
+from feeds.emulator.profiles import DERIBIT, Profile
 from feeds.emulator.universe import Universe, build_universe
 from feeds.errors import SymbolError
 from feeds.events import TICKER, ListingState, TickerRows
@@ -69,17 +70,23 @@ class Market:
         options: int = 1_000,
         plants: Sequence[Plant] = (),
         habits: int = HABITS,
+        profile: Profile = DERIBIT,
     ) -> None:
         """Open the market at start_ns, cut to a whole step.
+
+        Prices are drawn from the seed alone: all venues of a seed share their path. What makers
+        and traders do is drawn for each venue.
 
         Raises:
             SymbolError: a plant has an unknown target.
         """
         self.now_ns = start_ns - start_ns % STEP_NS
         self.index = 0
-        self.universe: Universe = build_universe(self.now_ns, options)
-        streams = [np.random.default_rng([seed, purpose]) for purpose in range(3)]
-        kept = [np.random.default_rng([habits, purpose]) for purpose in (3, 4)]
+        self.universe: Universe = build_universe(self.now_ns, options, profile)
+        own = () if profile is DERIBIT else tuple(profile.venue.encode())
+        streams = [np.random.default_rng([seed, 0])]
+        streams += [np.random.default_rng([seed, purpose, *own]) for purpose in (1, 2)]
+        kept = [np.random.default_rng([habits, purpose, *own]) for purpose in (3, 4)]
         self.prices = Prices(self.universe, streams[0], STEP_S)
         self.books = Books(self.universe)
         self.makers = Makers(self.universe, self.prices, self.books, streams[1], kept[0])

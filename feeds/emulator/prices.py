@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from feeds.contract import ListingKind
 from feeds.emulator.pricing import Floats, price_delta_vega
-from feeds.emulator.universe import UNDERLYINGS, Universe
+from feeds.emulator.profiles import COINS
+from feeds.emulator.universe import Universe
 
 Ids = NDArray[np.int64]
 
@@ -58,7 +59,7 @@ class Prices:
 
     def __init__(self, universe: Universe, rng: np.random.Generator, dt_s: float) -> None:
         """Draw the stationary start."""
-        count = len(UNDERLYINGS)
+        count = len(COINS)
         self._universe = universe
         self._rng = rng
         self._dt_s = dt_s
@@ -67,9 +68,9 @@ class Prices:
         never = np.iinfo(np.int64).max // 2
         self._expiry_ns = np.tile(np.array([*universe.expiries_ns, never], np.int64), count)
         self._is_spot = self._expiry_ns == never
-        self._diffusion = np.array([s.vol for s in UNDERLYINGS]) * np.sqrt(dt_s / YEAR_S)
-        self._base_vol = np.array([s.vol for s in UNDERLYINGS])[self._owner]
-        nominal = np.array([s.nominal for s in UNDERLYINGS])
+        self._diffusion = np.array([s.vol for s in COINS]) * np.sqrt(dt_s / YEAR_S)
+        self._base_vol = np.array([s.vol for s in COINS])[self._owner]
+        nominal = np.array([s.nominal for s in COINS])
         self.spot: Floats = nominal * np.exp(0.01 * rng.standard_normal(count))
         self._vol = _VOL_DEVIATION * rng.standard_normal(count)
         self._basis = _BASIS_DEVIATION * rng.standard_normal(count)

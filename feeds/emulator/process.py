@@ -16,21 +16,29 @@ READY_LINE_MAX: Final = 4096
 
 
 class EmulatorProcess:
-    """Local venue server in a process of its own; ends with the `with` block, or with its parent.
+    """Local venue servers in a process of their own; it ends with the `with` block or its parent.
 
     Attributes:
-        rest_url, ws_url: what takes the place of the venue's own.
+        venues: name -> rest_url, ws_url: what takes the place of the venue's own; listings.
         start_ns: simulated start, which decides the universe's expiries.
     """
 
-    def __init__(self, *, seed: int, listings: int, speed: float = 1.0, start_ns: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int,
+        listings: int,
+        venues: Sequence[str] = ("deribit",),
+        speed: float = 1.0,
+        start_ns: int = 0,
+    ) -> None:
         """Start the process and wait for its addresses.
 
         Raises:
             SessionError: the process ended before it was ready.
         """
         options: Sequence[str] = (
-            "--port", "0", "--seed", str(seed), "--listings", str(listings),
+            "--venues", ",".join(venues), "--seed", str(seed), "--listings", str(listings),
             "--speed", str(speed), "--start-ns", str(start_ns),
         )  # fmt: skip
         # Its own standard input is the life line: it ends when this end is closed.
@@ -45,10 +53,8 @@ class EmulatorProcess:
         if not line:
             raise SessionError(f"emulator: ended with {self._process.wait()} before it was ready")
         ready = json.loads(line)
-        self.rest_url: str = ready["rest_url"]
-        self.ws_url: str = ready["ws_url"]
+        self.venues: dict[str, dict[str, Any]] = ready["venues"]
         self.start_ns: int = ready["start_ns"]
-        self._control_url: str = ready["control_url"]
 
     def __enter__(self) -> Self:
         return self
@@ -71,18 +77,18 @@ class EmulatorProcess:
         if self._process.stdout is not None:
             self._process.stdout.close()
 
-    async def get(self, path: str) -> Any:
-        """GET /emulator/`path`: status, books or truth."""
+    async def get(self, venue: str, path: str) -> Any:
+        """GET /emulator/`path` of a venue: status, books or truth."""
         async with (
             aiohttp.ClientSession() as http,
-            http.get(f"{self._control_url}/{path}") as answer,
+            http.get(f"{self.venues[venue]['control_url']}/{path}") as answer,
         ):
             return await answer.json()
 
-    async def post(self, path: str, body: Any) -> Any:
-        """POST /emulator/`path`: plant, mark or fault."""
+    async def post(self, venue: str, path: str, body: Any) -> Any:
+        """POST /emulator/`path` of a venue: plant, mark or fault."""
         async with (
             aiohttp.ClientSession(raise_for_status=True) as http,
-            http.post(f"{self._control_url}/{path}", json=body) as answer,
+            http.post(f"{self.venues[venue]['control_url']}/{path}", json=body) as answer,
         ):
             return await answer.json()

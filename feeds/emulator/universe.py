@@ -1,12 +1,12 @@
 """Stage 1 of 8, simulated: which instruments the emulated market lists.
 
 The universe is a function of the start time and the asked size only, never of the seed: two runs
-with different seeds list the same contracts. Underlyings and their nominal prices, the expiries in
-days from the start and the strike grid are constants of this module.
+with different seeds list the same contracts. What a venue calls them, and how it sizes and prices
+them, is its profile; the expiries in days from the start and the strike grid are constants here, so
+that venues list the same contracts, each those nearest the money.
 
-- BTC and ETH options are inverse (quoted in the coin), SOL_USDC options linear (quoted in USDC).
-- Expiries lie at 08:00 UTC: dailies, then the first Friday on or after each later offset (weekly,
-  monthly, quarterly). There are 10 up to 3,000 listings, 16 above.
+- Expiries lie at the venue's hour, mostly 08:00 UTC: dailies, then the first Friday on or after
+  each later offset (weekly, monthly, quarterly). There are 10 up to 3,000 listings, 16 above.
 - Strikes lie on a round step about the nominal price, out to about 2.2 standard deviations,
   never below a quarter of it; steps below 1 give fractional strikes (`147d5`).
 - Each underlying has a perpetual and an index; two spare options an underlying, with strikes
@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feeds.contract import E9, Listing, ListingKind
+from feeds.emulator.profiles import COINS, DERIBIT, Coin, Profile, Terms
+from feeds.grammar import print_symbol, symbol_of
 
 DAY_NS: Final = 86_400_000_000_000
-VENUE: Final = "deribit"
-SETTLE_WINDOW_S: Final = 1800.0
 INDEX_TICK: Final = 0.0001
 CLASS_SHARES: Final = (0.10, 0.20, 0.30, 0.40)
 
@@ -35,74 +35,22 @@ _DAYS_LARGE: Final = (1, 2, 3, 4, 7, 14, 21, 28, 35, 56, 70, 91, 126, 182, 273, 
 _LARGE_FROM: Final = 3_000
 _DAILY_UP_TO: Final = 4
 _FRIDAY: Final = 4
-_MONTHS: Final = (
-    "JAN",
-    "FEB",
-    "MAR",
-    "APR",
-    "MAY",
-    "JUN",
-    "JUL",
-    "AUG",
-    "SEP",
-    "OCT",
-    "NOV",
-    "DEC",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Underlying:
-    """Constants of one simulated underlying.
-
-    name: prefix of its instruments. currency: what the venue files them under. vol: yearly,
-    fraction. lot: smallest option amount, coins. perp_unit: smallest perpetual amount (USD for an
-    inverse perpetual, coins for a linear one). knee: ticks of the fine part of the tick table,
-    above which five ticks make one; 0 where the tick is constant. Ticks are 1 / per_unit, which
-    keeps wire prices exact decimals.
-    """
-
-    name: str
-    coin: str
-    currency: str
-    index: str
-    linear: bool
-    nominal: float
-    vol: float
-    weight: float
-    option_per_unit: int
-    perp_per_unit: int
-    knee: int
-    lot: float
-    perp_unit: float
-    strike_step: float
-
-
-UNDERLYINGS: Final = (
-    Underlying(
-        "BTC", "BTC", "BTC", "btc_usd", False, 60_000.0, 0.50, 0.40, 10_000, 2, 50, 0.1, 10.0, 250.0
-    ),
-    Underlying(
-        "ETH", "ETH", "ETH", "eth_usd", False, 3_000.0, 0.62, 0.34, 10_000, 20, 50, 1.0, 1.0, 10.0
-    ),
-    Underlying(
-        "SOL_USDC", "SOL", "USDC", "sol_usdc", True, 148.0, 0.78, 0.26, 100, 100, 0, 1.0, 0.1, 0.5
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Universe:
     """All instruments of a run and the columns the market computes with.
 
-    listings: options, perpetuals, indexes, then the spares; listing_id is the position. public:
-    how many of them are listed at the start. Columns have one entry a listing: strike is NaN,
-    is_call False and activity 0 where there is no option; slice numbers (underlying, expiry),
+    profile: of the venue. listings: options, perpetuals, indexes, then the spares; listing_id is
+    the position. public: how many of them are listed at the start. Columns have one entry a
+    listing: strike is NaN, is_call False and activity 0 where there is no option; slice numbers
+    (underlying, expiry),
     and a perpetual or index has the slice of its underlying's spot. lot_size: native size of one
     lot. per_unit: ticks in one unit of price. knee: as in Underlying.
     """
 
     start_ns: int
+    profile: Profile
     listings: tuple[Listing, ...]
     public: int
     expiries_ns: tuple[int, ...]
@@ -133,58 +81,57 @@ class Universe:
         return options
 
 
-def expiry_times(start_ns: int, count_asked: int) -> tuple[int, ...]:
-    """Expiry instants, ns UTC, ascending; the nearest is at least 8 hours away."""
+def expiry_times(start_ns: int, count_asked: int, hour: int = 8) -> tuple[int, ...]:
+    """Expiry instants at an hour UTC, ns, ascending; the nearest is at least 8 hours away."""
     start = datetime.fromtimestamp(start_ns // E9, UTC)
     midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
     times = []
     for days in _DAYS if count_asked < _LARGE_FROM else _DAYS_LARGE:
-        day = midnight + timedelta(days=days, hours=8)
+        day = midnight + timedelta(days=days, hours=hour)
         if days > _DAILY_UP_TO:
             day += timedelta(days=(_FRIDAY - day.weekday()) % 7)
         times.append(int(day.timestamp()) * E9)
     return tuple(sorted(set(times)))
 
 
-def build_universe(start_ns: int, options: int = 1_000) -> Universe:
-    """List about `options` options, and the perpetual and index of each underlying."""
-    expiries = expiry_times(start_ns, options)
+def build_universe(start_ns: int, options: int = 1_000, profile: Profile = DERIBIT) -> Universe:
+    """List a venue's share of about `options` options, and each coin's perpetual and index."""
+    expiries = expiry_times(start_ns, options, profile.hour)
     listings: list[Listing] = []
     spares: list[Listing] = []
-    for spec in UNDERLYINGS:
-        count = max(2, round(options * spec.weight / (2 * len(expiries))))
+    pairs = tuple(zip(COINS, profile.terms, strict=True))
+    for coin, terms in pairs:
+        count = max(2, round(options * coin.weight / (2 * len(expiries))))
         grids = [
-            _strikes_e9(spec, (expiry_ns - start_ns) / (365.0 * DAY_NS), count)
+            _strikes_e9(coin, (expiry_ns - start_ns) / (365.0 * DAY_NS), count)
             for expiry_ns in expiries
         ]
         for expiry_ns, grid in zip(expiries, grids, strict=True):
-            listings += [_option(spec, expiry_ns, k, right) for k in grid for right in "CP"]
+            near = _nearest(grid, coin, profile.share)
+            listings += [
+                _option(profile, coin, terms, expiry_ns, k, right) for k in near for right in "CP"
+            ]
         above = 2 * grids[-1][-1] - grids[-1][-2]
-        spares += [_option(spec, expiries[-1], above, right) for right in "CP"]
-    listings += [_perpetual(spec) for spec in UNDERLYINGS]
-    listings += [_index(spec) for spec in UNDERLYINGS]
-    return _columns(start_ns, expiries, listings, spares)
+        spares += [_option(profile, coin, terms, expiries[-1], above, right) for right in "CP"]
+    listings += [_perpetual(profile, coin, terms) for coin, terms in pairs]
+    listings += [_index(profile, coin, terms) for coin, terms in pairs]
+    return _columns(start_ns, profile, expiries, listings, spares)
 
 
-def expiry_name(expiry_ns: int) -> str:
-    """Date as the venue writes it: the day without a leading zero."""
-    when = datetime.fromtimestamp(expiry_ns // E9, UTC)
-    return f"{when.day}{_MONTHS[when.month - 1]}{when.year % 100:02d}"
+def _nearest(grid: list[int], coin: Coin, share: float) -> list[int]:
+    """The share of a grid's strikes that lies nearest the money, ascending."""
+    middle = round(coin.nominal * E9)
+    kept = sorted(grid, key=lambda strike_e9: abs(strike_e9 - middle))
+    return sorted(kept[: max(2, round(share * len(grid)))])
 
 
-def strike_name(strike_e9: int) -> str:
-    """Strike as the venue writes it, `d` for the decimal point."""
-    whole, rest = divmod(strike_e9, E9)
-    return str(whole) if rest == 0 else f"{whole}d{f'{rest:09d}'.rstrip('0')}"
-
-
-def _strikes_e9(spec: Underlying, years: float, count: int) -> list[int]:
+def _strikes_e9(coin: Coin, years: float, count: int) -> list[int]:
     """Strikes on a round step about the nominal price, ascending, 1e-9 fixed."""
-    reach = 2.2 * spec.vol * years**0.5 * spec.nominal
-    step = _round_step(max(2.0 * reach / count, spec.strike_step / 4.0))
+    reach = 2.2 * coin.vol * years**0.5 * coin.nominal
+    step = _round_step(max(2.0 * reach / count, coin.strike_step / 4.0))
     step_e9 = round(step * E9)
-    middle = round(spec.nominal / step)
-    floor = max(1, int(0.25 * spec.nominal / step))
+    middle = round(coin.nominal / step)
+    floor = max(1, int(0.25 * coin.nominal / step))
     lowest = max(floor, middle - count // 2)
     return [step_e9 * (lowest + i) for i in range(count)]
 
@@ -198,70 +145,78 @@ def _round_step(step: float) -> float:
     raise AssertionError(f"no round step for {step}")
 
 
-def _option(spec: Underlying, expiry_ns: int, strike_e9: int, right: str) -> Listing:
+def _option(
+    profile: Profile, coin: Coin, terms: Terms, expiry_ns: int, strike_e9: int, right: str
+) -> Listing:
     """One European option."""
-    tick = 1.0 / spec.option_per_unit
-    coarse = (spec.knee / spec.option_per_unit, 5.0 / spec.option_per_unit)
+    tick = 1.0 / terms.option_per_unit
+    coarse = (terms.knee / terms.option_per_unit, 5.0 / terms.option_per_unit)
+    day = datetime.fromtimestamp(expiry_ns // E9, UTC).date()
+    name = symbol_of(profile.venue, terms.root, day, strike_e9, right, terms.suffix)
     return Listing(
-        venue=VENUE,
-        symbol=f"{spec.name}-{expiry_name(expiry_ns)}-{strike_name(strike_e9)}-{right}",
+        venue=profile.venue,
+        symbol=print_symbol(name),
         kind=ListingKind.OPTION,
-        underlying=spec.coin,
-        multiplier=1.0,
-        price_ccy="USDC" if spec.linear else spec.coin,
-        settle="linear" if spec.linear else "inverse",
+        underlying=coin.name,
+        multiplier=terms.multiplier,
+        price_ccy=terms.price_ccy,
+        settle="linear" if terms.linear else "inverse",
         tick=tick,
         expiry_ns=expiry_ns,
         strike_e9=strike_e9,
         right=right,
         style="european",
-        lot=spec.lot,
-        tick_table=(coarse,) if spec.knee else (),
-        settle_window_s=SETTLE_WINDOW_S,
+        lot=terms.lot,
+        tick_table=(coarse,) if terms.knee else (),
+        settle_window_s=profile.settle_window_s,
     )
 
 
-def _perpetual(spec: Underlying) -> Listing:
-    """The perpetual of an underlying; an inverse one is sized in USD."""
+def _perpetual(profile: Profile, coin: Coin, terms: Terms) -> Listing:
+    """The perpetual of a coin; an inverse one is sized in USD."""
     return Listing(
-        venue=VENUE,
-        symbol=f"{spec.name}-PERPETUAL",
+        venue=profile.venue,
+        symbol=terms.perpetual,
         kind=ListingKind.PERP,
-        underlying=spec.coin,
-        multiplier=1.0,
-        price_ccy="USDC" if spec.linear else "USD",
-        settle="linear" if spec.linear else "inverse",
-        tick=1.0 / spec.perp_per_unit,
-        lot=spec.perp_unit,
+        underlying=coin.name,
+        multiplier=terms.perp_multiplier,
+        price_ccy=terms.perp_ccy,
+        settle="linear" if terms.linear else "inverse",
+        tick=1.0 / terms.perp_per_unit,
+        lot=terms.perp_lot,
     )
 
 
-def _index(spec: Underlying) -> Listing:
-    """The index of an underlying; it has tickers and no book."""
+def _index(profile: Profile, coin: Coin, terms: Terms) -> Listing:
+    """The index of a coin; it has tickers and no book."""
     return Listing(
-        venue=VENUE,
-        symbol=spec.index,
+        venue=profile.venue,
+        symbol=terms.index,
         kind=ListingKind.INDEX,
-        underlying=spec.coin,
+        underlying=coin.name,
         multiplier=1.0,
-        price_ccy="USDC" if spec.linear else "USD",
+        price_ccy=terms.perp_ccy,
         settle="linear",
         tick=INDEX_TICK,
     )
 
 
 def _columns(
-    start_ns: int, expiries: tuple[int, ...], listings: list[Listing], spares: list[Listing]
+    start_ns: int,
+    profile: Profile,
+    expiries: tuple[int, ...],
+    listings: list[Listing],
+    spares: list[Listing],
 ) -> Universe:
     """Lay the listings out as columns."""
     every = (*listings, *spares)
-    owner = {spec.coin: number for number, spec in enumerate(UNDERLYINGS)}
+    owner = {coin.name: number for number, coin in enumerate(COINS)}
     underlying = np.array([owner[x.underlying] for x in every], np.int64)
     kind = np.array([x.kind for x in every], np.int8)
     expiry = np.array([x.expiry_ns or 0 for x in every], np.int64)
     strike = np.array([np.nan if x.strike_e9 is None else x.strike_e9 / E9 for x in every])
     is_option = kind == ListingKind.OPTION
-    specs = [UNDERLYINGS[u] for u in underlying]
+    specs = [profile.terms[u] for u in underlying]
     position = np.searchsorted(np.array(expiries), expiry)
     # The last slice of each underlying is its spot: time zero, no smile.
     spot_slice = underlying * (len(expiries) + 1) + len(expiries)
@@ -270,6 +225,7 @@ def _columns(
     )
     return Universe(
         start_ns=start_ns,
+        profile=profile,
         listings=every,
         public=len(listings),
         expiries_ns=expiries,
@@ -297,8 +253,8 @@ def _activity(
 ) -> NDArray[np.int8]:
     """Activity class of each listing by its quantile of the liquidity index."""
     years = np.maximum(expiry_ns - start_ns, DAY_NS // 3) / (365.0 * DAY_NS)
-    nominal = np.array([s.nominal for s in UNDERLYINGS])[underlying]
-    vol = np.array([s.vol for s in UNDERLYINGS])[underlying]
+    nominal = np.array([coin.nominal for coin in COINS])[underlying]
+    vol = np.array([coin.vol for coin in COINS])[underlying]
     with np.errstate(invalid="ignore"):
         away = np.abs(np.log(strike / nominal)) / (vol * np.sqrt(years))
     # Near the money, up to a month and BTC is where desks trade; the weights order, nothing else.

@@ -2,13 +2,14 @@
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from feeds.emulator.process import EmulatorProcess
+from feeds.emulator.servers import SERVERS
 from feeds.emulator.universe import build_universe
 from scanner.checkpoint import Checkpoint
 from scanner.checkpoint import load as load_checkpoint
@@ -20,6 +21,7 @@ from scanner.telemetry import set_up_logging
 from scanner.view import LiveView, export_svg
 
 UNDERLYINGS: Final = ("BTC", "ETH", "SOL")
+MARKED: Final = "deribit"  # where the events are planted
 CHECKPOINT_FILE: Final = "demo_checkpoint.npz"
 CHECKPOINT_LISTINGS: Final = 1_000  # The checkpoint knows this universe; another starts cold.
 CONNECT_TIMEOUT_S: Final = 60.0
@@ -33,6 +35,7 @@ NEXT: Final = (
 def demo(
     seconds: float | None, *, seed: int, listings_count: int, device: str | None,
     record_to: Path | None, picture: Path | None, as_json: bool,
+    venues: Sequence[str] = tuple(SERVERS),
 ) -> int:  # fmt: skip
     """Scan a simulated market for `seconds` after the first scored scan; None runs until Ctrl-C.
 
@@ -40,18 +43,18 @@ def demo(
     `picture` takes the page with the most open alerts as an SVG file.
     """
     set_up_logging("warning")
-    _say("simulated market: local servers that speak Deribit's protocol; no network, no keys")
+    _say(f"simulated market: local servers of {', '.join(venues)}; no network, no keys")
     with TemporaryDirectory(prefix="scanner-demo-") as scratch:
         base: dict[str, object] = {
             "engine.device": device,
             "limits.connect_state_file": str(Path(scratch) / "connects.json"),
-            "venues.deribit.underlyings": list(UNDERLYINGS),
-        }
+        } | {f"venues.{name}.underlyings": list(UNDERLYINGS) for name in venues}
         pipeline = prepare(load(None, base))
-        with EmulatorProcess(seed=seed, listings=listings_count) as emulator:
+        with EmulatorProcess(seed=seed, listings=listings_count, venues=venues) as emulator:
             urls: dict[str, object] = {
-                "venues.deribit.rest_url": emulator.rest_url,
-                "venues.deribit.ws_url": emulator.ws_url,
+                f"venues.{name}.{key}": addresses[key]
+                for name, addresses in emulator.venues.items()
+                for key in ("rest_url", "ws_url")
             }
             settings = load(None, base | urls)
             checkpoint = _checkpoint(emulator.start_ns, listings_count)
@@ -121,8 +124,11 @@ class _Demo:
             conductor = group.create_task(self._conduct(live, shown), name="conductor")
             await running
             conductor.cancel()
-        truth: list[dict[str, Any]] = await self._emulator.get("truth")
-        return truth
+        return [
+            event | {"venue": venue}
+            for venue in self._emulator.venues
+            for event in await self._emulator.get(venue, "truth")
+        ]
 
     async def _conduct(self, live: LiveRun, shown: Shown) -> None:
         try:
@@ -131,7 +137,7 @@ class _Demo:
         except TimeoutError:
             live.stop()
             return
-        await self._emulator.post("mark", {"in_s": 0})
+        await self._emulator.post(MARKED, "mark", {"in_s": 0})
         if self._seconds is not None:
             await asyncio.sleep(self._seconds)
             live.stop()
@@ -165,7 +171,7 @@ class _Demo:
 
 def _judged(event: Mapping[str, Any], shown: Shown) -> dict[str, Any]:
     """Whether an alert opened on one of a planted event's listings while it lasted."""
-    symbols = {f"deribit:{symbol}" for symbol in event["symbols"]}
+    symbols = {f"{event['venue']}:{symbol}" for symbol in event["symbols"]}
     start_ns, end_ns = event["start_ns"], event["end_ns"] + 30 * 10**9
     hits = [
         alert
@@ -175,6 +181,7 @@ def _judged(event: Mapping[str, Any], shown: Shown) -> dict[str, Any]:
     first = min(hits, key=lambda alert: alert.ts_ns, default=None)
     return {
         "event": event["kind"],
+        "venue": event["venue"],
         "target": event["target"],
         "found": first is not None,
         "after_s": (first.ts_ns - start_ns) * 1e-9 if first else None,

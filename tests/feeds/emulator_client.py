@@ -10,7 +10,7 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 
-from feeds.emulator.deribit import DeribitServer
+from feeds.emulator.deribit.server import DeribitServer
 from feeds.emulator.market import Market
 
 START_NS = 1_790_000_000_000_000_000  # 2026-09-21 14:13:20 UTC, a Monday

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from feeds.emulator import deribit
+from feeds.emulator import server
 from feeds.emulator.faults import Fault, Faults
 from feeds.emulator.market import Market
 from tests.feeds.emulator_client import START_NS, Client, Venue
@@ -99,7 +99,7 @@ async def test_disconnect_drops_all_sockets_and_new_ones_are_welcome() -> None:
         await venue.server.advance(1)
         assert await client.call("public/test") == {}
         assert not venue.server.connections
-        assert not venue.server.channels.listened
+        assert not venue.server.listened
         again, _, _ = await watched(venue)
         assert again.books[symbol].levels() == (await venue.true_books())[symbol]
 
@@ -209,7 +209,7 @@ async def test_listed_instrument_appears_in_notices_discovery_and_books() -> Non
 
 
 async def test_slow_reader_is_cut_and_counted(monkeypatch: Any) -> None:
-    monkeypatch.setattr(deribit, "OUT_BYTES_MAX", 1_000)
+    monkeypatch.setattr(server, "OUT_BYTES_MAX", 1_000)
     async with Venue() as venue:
         client = await venue.connect()
         await client.send("public/subscribe", channels=["markprice.options.btc_usd"])

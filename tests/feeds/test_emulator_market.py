@@ -1,20 +1,23 @@
 """Stylised facts of the simulated market, and its rows path."""
 
 from collections import defaultdict
+from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from feeds.contract import E9, ListingKind
+from feeds.contract import E9, ListingKind, check_listing
 from feeds.emulator.books import ASK, BID, Books
 from feeds.emulator.market import Market
 from feeds.emulator.planted import Plant, demo_schedule
+from feeds.emulator.profiles import PROFILES
 from feeds.emulator.rows import RowSimulation, Second, simulate_rows
-from feeds.emulator.universe import build_universe, expiry_times, strike_name
+from feeds.emulator.universe import build_universe, expiry_times
 from feeds.errors import SymbolError
 from feeds.events import EVENT, TICKER, EventRows, Flag, Kind, ListingState
+from feeds.grammar import parse
 from tests.feeds.emulator_client import START_NS
 
 SECONDS = 150
@@ -64,8 +67,6 @@ def test_expiries_lie_at_eight_utc_on_dailies_and_fridays() -> None:
 
 
 def test_strikes_are_written_with_d_for_the_point() -> None:
-    assert strike_name(60_000 * E9) == "60000"
-    assert strike_name(1_020_000_000) == "1d02"
     universe = build_universe(START_NS, 1_000)
     fractional = [x.symbol for x in universe.listings if "d5-" in x.symbol]
     assert fractional
@@ -509,3 +510,41 @@ def test_the_demo_schedule_falls_into_seconds_twenty_to_forty() -> None:
     assert all(p.start_ns >= START_NS + 20 * E9 for p in schedule)
     assert all(p.end_ns <= START_NS + 40 * E9 for p in schedule)
     assert len([market.planter.add(p) for p in schedule]) == 5
+
+
+def test_venues_of_one_seed_share_prices_and_contracts_and_nothing_else() -> None:
+    markets = {
+        name: Market(5, START_NS, 300, profile=profile) for name, profile in PROFILES.items()
+    }
+    for market in markets.values():
+        for _ in range(20):
+            market.step()
+    first = markets["deribit"]
+    contracts = {x.contract for x in first.universe.listings[: first.universe.public]}
+    for name, market in markets.items():
+        assert market.prices.spot.tobytes() == first.prices.spot.tobytes(), name
+        public = market.universe.listings[: market.universe.public]
+        own = {x.contract for x in public} - {None}
+        if name == "delta":  # expires at another hour: other contracts
+            assert not own & contracts
+        else:
+            assert own <= contracts, name
+            assert market.prices.forward.tobytes() == first.prices.forward.tobytes(), name
+    okx, bybit = markets["okx"], markets["bybit"]
+    assert okx.makers.median_lots[:50].tolist() != bybit.makers.median_lots[:50].tolist()
+    assert okx.universe.public < bybit.universe.public < first.universe.public
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_listings_of_every_profile_hold_and_their_names_read_back(name: str) -> None:
+    universe = build_universe(START_NS, 300, PROFILES[name])
+    for listing in universe.listings:
+        check_listing(listing)
+        if listing.contract is not None:
+            parsed = parse(name, listing.symbol)
+            hour = timedelta(hours=PROFILES[name].hour)
+            day = datetime.fromtimestamp(listing.expiry_ns // E9, UTC) - hour
+            assert (parsed.day, parsed.strike_e9, parsed.right) == (
+                day.date(), listing.strike_e9, listing.right,
+            )  # fmt: skip
+    assert len(universe.ids) == len(universe.listings)

@@ -26,16 +26,17 @@ async def started(*options: str) -> tuple[asyncio.subprocess.Process, dict[str, 
 async def test_process_serves_and_ends_when_its_input_closes() -> None:
     process, ready = await started("--events", "demo", "--start-ns", "1790000000000000000")
     assert ready["simulated"] is True
+    venue = ready["venues"]["deribit"]
     assert ready["start_ns"] == 1_790_000_000_000_000_000
     async with aiohttp.ClientSession() as session:
-        async with session.get(f"{ready['rest_url']}/public/get_instruments?currency=any") as got:
+        async with session.get(f"{venue['rest_url']}/public/get_instruments?currency=any") as got:
             found = (await got.json())["result"]
-        async with session.get(f"{ready['control_url']}/truth") as got:
+        async with session.get(f"{venue['control_url']}/truth") as got:
             truth = await got.json()
-        async with session.ws_connect(ready["ws_url"]) as socket:
+        async with session.ws_connect(venue["ws_url"]) as socket:
             await socket.send_json({"jsonrpc": "2.0", "id": 5, "method": "public/test"})
             answer = await socket.receive_json()
-    assert len(found) == ready["listings"] - 3  # Indexes are no instruments.
+    assert len(found) == venue["listings"] - 3  # Indexes are no instruments.
     assert len(truth) == 5
     assert answer["id"] == 5
     assert process.stdin is not None
@@ -60,7 +61,12 @@ def test_clock_runs_forward_from_its_start_and_can_skip() -> None:
 
 def test_arguments_have_the_documented_defaults() -> None:
     found = arguments([])
-    assert (found.host, found.port, found.seed, found.listings) == ("127.0.0.1", 0, 7, 1_000)
+    assert (found.host, found.venues, found.seed, found.listings) == (
+        "127.0.0.1",
+        ["deribit"],
+        7,
+        1_000,
+    )
     assert (found.speed, found.events) == (1.0, "none")
     with pytest.raises(SystemExit):
         arguments(["--events", "storm"])

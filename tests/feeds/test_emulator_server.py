@@ -115,7 +115,7 @@ async def test_raw_channels_are_refused_for_strangers() -> None:
         answer = await client.call("public/subscribe", channels=names)
         assert answer["error"]["code"] == 13778
         assert answer["error"]["message"] == "raw_subscriptions_not_available_for_unauthorized"
-        assert not venue.server.channels.listened
+        assert not venue.server.listened
 
 
 async def test_eleventh_subscription_at_once_is_refused_and_ends_the_session() -> None:

@@ -78,8 +78,8 @@ def settings(emulator, folder):
             "scoring.p_off": 0.5,
             "scoring.off_after_s": 1,
             "venues.deribit.underlyings": ["BTC", "ETH", "SOL"],
-            "venues.deribit.rest_url": emulator.rest_url,
-            "venues.deribit.ws_url": emulator.ws_url,
+            "venues.deribit.rest_url": emulator.venues["deribit"]["rest_url"],
+            "venues.deribit.ws_url": emulator.venues["deribit"]["ws_url"],
             "limits.connect_state_file": str(folder / "connects.json"),
             "limits.connect_backoff_s": 0.1,
             "limits.resync_backoff_s": 0.1,
@@ -104,10 +104,10 @@ def book_of(pipeline, symbol):
 
 async def assert_books_are_true(emulator, watch):
     """Compare every book that stood still while we looked with the emulator's own."""
-    before = await emulator.get("books")
+    before = await emulator.get("deribit", "books")
     for _ in range(5):  # Five scans: whatever was under way before has arrived.
         await watch.until(lambda: True)
-    now = await emulator.get("books")
+    now = await emulator.get("deribit", "books")
     still = [s for s in now if s in before and now[s]["change_id"] == before[s]["change_id"]]
     assert len(still) > 50
     for symbol in still:
@@ -126,15 +126,17 @@ async def with_faults(emulator, watch, live):
     await assert_books_are_true(emulator, watch)
     watch.ever_in_gap.clear()
     while not watch.ever_in_gap:  # A gap that opened and healed between two scans shows nowhere.
-        await emulator.post("fault", [{"kind": "gap", "symbol": "BTC-PERPETUAL", "count": 2}])
+        await emulator.post(
+            "deribit", "fault", [{"kind": "gap", "symbol": "BTC-PERPETUAL", "count": 2}]
+        )
         for _ in range(10):
             await watch.until(lambda: True)
     await watch.until(lambda: not watch.in_gap())
     assert watch.ever_in_gap == {"BTC-PERPETUAL"}
-    await emulator.post("fault", [{"kind": "garbage", "count": 3}])
+    await emulator.post("deribit", "fault", [{"kind": "garbage", "count": 3}])
     await watch.until(lambda: live.intake.totals().get("frame_errors", 0) >= 3)
     assert watch.ever_in_gap == {"BTC-PERPETUAL"}
-    await emulator.post("fault", [{"kind": "disconnect"}])
+    await emulator.post("deribit", "fault", [{"kind": "disconnect"}])
     await watch.until(lambda: len(watch.in_gap()) > 100)
     await watch.until(lambda: not watch.in_gap())
     await assert_books_are_true(emulator, watch)

@@ -18,7 +18,8 @@ from feeds.contract import ListingKind
 from feeds.emulator.books import ASK, BID, Block, Ids
 from feeds.emulator.flow import Trade
 from feeds.emulator.market import STEP_NS, Market, side_levels
-from feeds.emulator.universe import UNDERLYINGS, Underlying
+from feeds.emulator.profiles import DERIBIT, Terms
+from feeds.emulator.server import VenueServer
 from feeds.events import Flag, ListingState
 
 NS_PER_MS: Final = 1_000_000
@@ -48,20 +49,20 @@ def frame(channel: str, content: Any) -> bytes:
 
 
 class Wire:
-    """Builds messages from the market as it stands; skew_ms shifts every venue time stamp."""
+    """Builds messages from the market as it stands."""
 
-    def __init__(self, market: Market) -> None:
-        """Take the market; its universe is fixed."""
+    def __init__(self, market: Market, server: VenueServer) -> None:
+        """Take the market, whose universe is fixed, and the server, which may shift times."""
         self.market = market
-        self.skew_ms = 0
+        self._server = server
         self.symbols = [listing.symbol for listing in market.universe.listings]
-        self._specs = [UNDERLYINGS[u] for u in market.universe.underlying]
+        self._specs: list[Terms] = [DERIBIT.terms[u] for u in market.universe.underlying.tolist()]
 
     def time_ms(self, before_ns: int = 0) -> int:
         """Venue time of something that happened `before_ns` ago."""
-        return (self.market.now_ns - before_ns) // NS_PER_MS + self.skew_ms
+        return (self.market.now_ns - before_ns) // NS_PER_MS + self._server.skew_ms
 
-    def spec(self, listing: int) -> Underlying:
+    def spec(self, listing: int) -> Terms:
         """Underlying of a listing."""
         return self._specs[listing]
 
@@ -92,7 +93,7 @@ class Wire:
             "min_trade_amount": item.lot,
             "settlement_currency": spec.currency,
             "settlement_period": "perpetual",
-            "base_currency": spec.coin,
+            "base_currency": item.underlying,
             "counter_currency": "USDC" if spec.linear else "USD",
             "quote_currency": item.price_ccy,
         }
@@ -193,7 +194,7 @@ class Wire:
             "estimated_delivery_price": ticker["estimated_delivery_price"],
             "creation_timestamp": self.time_ms(),
             "bid_price": bid,
-            "base_currency": self._specs[listing].coin,
+            "base_currency": self.market.universe.listings[listing].underlying,
             "ask_price": ask,
         }
         if "underlying_price" in ticker:
@@ -211,7 +212,7 @@ class Wire:
         """markprice.options.{index}: every live option of an index."""
         universe = self.market.universe
         live = (self.market.state == ListingState.LIVE) & (universe.kind == ListingKind.OPTION)
-        number = [spec.index for spec in UNDERLYINGS].index(index)
+        number = [spec.index for spec in DERIBIT.terms].index(index)
         ids = np.flatnonzero(live & (universe.underlying == number))
         marks, _, _ = self.market.prices.fair(ids, np.zeros(len(ids)))
         ivs = self.market.prices.iv(ids)
@@ -236,7 +237,7 @@ class Wire:
 
     def index_price(self, index: str) -> float:
         """Index as published, 4 decimals."""
-        number = [spec.index for spec in UNDERLYINGS].index(index)
+        number = [spec.index for spec in DERIBIT.terms].index(index)
         return round(float(self.market.prices.spot[number]), 4)
 
     def state(self, listing: int, word: str) -> Fields:

@@ -13,10 +13,10 @@ import numpy as np
 
 from feeds.contract import ListingKind
 from feeds.emulator.books import ASK, BID, Ids
-from feeds.emulator.faults import Faults
+from feeds.emulator.deribit.wire import Level, Wire, frame
 from feeds.emulator.market import Market, Step
-from feeds.emulator.universe import UNDERLYINGS
-from feeds.emulator.wire import Level, Wire, frame
+from feeds.emulator.profiles import DERIBIT
+from feeds.emulator.server import VenueServer
 from feeds.events import ListingState
 
 WINDOW_DEPTHS: Final = (1, 10, 20)
@@ -27,20 +27,16 @@ _STATE_WORDS: Final = {
     ListingState.EXPIRED: ("settlement", "delivered"),
 }
 
-Sender = Callable[[str, bytes], None]
-
 
 class Channels:
-    """Turns steps of the market into frames of the channels that somebody listens to.
+    """Turns steps of the market into frames of the channels that somebody listens to."""
 
-    listened: channel -> number of subscriptions. `send` is called with every frame that is to
-    reach the subscribers of a channel, after the faults had their say.
-    """
-
-    def __init__(self, market: Market, wire: Wire, faults: Faults, send: Sender) -> None:
-        """Name the channels of all instruments once."""
-        self._market, self._wire, self._faults, self._send = market, wire, faults, send
-        self.listened: dict[str, int] = {}
+    def __init__(self, market: Market, wire: Wire, server: VenueServer) -> None:
+        """Name the channels of all instruments once; frames go to `server`."""
+        self._market, self._wire = market, wire
+        self._listened, self._faults, self._deliver = (
+            server.listened, server.faults, server.deliver,
+        )  # fmt: skip
         self._kinds = [self._kind(number) for number in range(len(wire.symbols))]
         self._wide = self._wide_channels()
 
@@ -64,18 +60,6 @@ class Channels:
         }
         return tail in tails.get(family, ())
 
-    def listen(self, channel: str) -> None:
-        """Count one more subscription."""
-        self.listened[channel] = self.listened.get(channel, 0) + 1
-
-    def forget(self, channel: str) -> None:
-        """Count one subscription less."""
-        left = self.listened.get(channel, 0) - 1
-        if left > 0:
-            self.listened[channel] = left
-        else:
-            self.listened.pop(channel, None)
-
     def first(self, channel: str) -> bytes | None:
         """What a new subscriber gets at once; None where the channel waits for news."""
         family, _, rest = channel.partition(".")
@@ -98,14 +82,12 @@ class Channels:
 
     def publish(self, step: Step) -> None:
         """Send what a step changed to those who listen."""
-        if not self.listened:
-            return
         self._publish_states(step)
         self._publish_trades(step)
         self._publish_books(step)
         self._publish_tickers(step)
         if step.index % _SECOND_STEPS == 0:
-            for spec in UNDERLYINGS:
+            for spec in DERIBIT.terms:
                 marks, index = f"markprice.options.{spec.index}", spec.index
                 self._put(marks, self._wire.marks, index)
                 price = f"deribit_price_index.{index}"
@@ -113,13 +95,8 @@ class Channels:
 
     def _put(self, channel: str, build: Callable[..., Any], *of: Any) -> None:
         """Send one frame, built only if somebody listens."""
-        if channel in self.listened:
+        if channel in self._listened:
             self._deliver(channel, frame(channel, build(*of)))
-
-    def _deliver(self, channel: str, content: bytes) -> None:
-        """Let the faults have their say."""
-        for delivered in self._faults.deliver(channel, content):
-            self._send(channel, delivered)
 
     def _publish_states(self, step: Step) -> None:
         """Lifecycle notices, and the definition of what was listed."""
@@ -145,7 +122,7 @@ class Channels:
                 f"trades.{self._kinds[number]}.{currency}.100ms",
                 f"trades.{self._wire.symbols[number]}.100ms",
             ):
-                if name in self.listened:
+                if name in self._listened:
                     grouped.setdefault(name, []).append(trade)
         for name, trades in grouped.items():
             self._put(name, self._wire.trades, trades)
@@ -154,7 +131,7 @@ class Channels:
         """Changes, windows and quotes of the touched listings."""
         symbols, books = self._wire.symbols, self._market.books
         names = [f"book.{symbols[n]}.100ms" for n in step.touched.tolist()]
-        heard = np.array([name in self.listened for name in names], bool)
+        heard = np.array([name in self._listened for name in names], bool)
         ids = step.touched[heard]
         if len(ids):
             changes = self._wire.changes(ids, step.old_ticks[heard], step.old_lots[heard])
@@ -205,7 +182,7 @@ class Channels:
         """Tickers that are due."""
         symbols = self._wire.symbols
         names = [f"ticker.{symbols[n]}.100ms" for n in step.tickers.tolist()]
-        heard = np.array([name in self.listened for name in names], bool)
+        heard = np.array([name in self._listened for name in names], bool)
         if not heard.any():
             return
         tickers = self._wire.tickers(step.tickers[heard])
@@ -223,7 +200,7 @@ class Channels:
     def _wide_channels(self) -> frozenset[str]:
         """Channels that are about no single instrument."""
         names: set[str] = {"platform_state"}
-        for spec in UNDERLYINGS:
+        for spec in DERIBIT.terms:
             names |= {f"markprice.options.{spec.index}", f"deribit_price_index.{spec.index}"}
             for kind in ("option", "future"):
                 names.add(f"trades.{kind}.{spec.currency}.100ms")

@@ -7,9 +7,9 @@ import msgspec
 import numpy as np
 
 from feeds.contract import ListingKind
+from feeds.emulator.deribit.wire import NS_PER_MS, Fields, Wire
 from feeds.emulator.market import Market
-from feeds.emulator.universe import UNDERLYINGS
-from feeds.emulator.wire import NS_PER_MS, Fields, Wire
+from feeds.emulator.profiles import DERIBIT
 from feeds.errors import SessionError
 from feeds.events import ListingState
 
@@ -98,7 +98,7 @@ class Methods:
     def _index_price(self, params: Fields) -> Fields:
         """get_index_price: index_name."""
         name = params.get("index_name")
-        if name not in [spec.index for spec in UNDERLYINGS]:
+        if name not in [spec.index for spec in DERIBIT.terms]:
             raise RpcError(
                 INVALID_PARAMS, "Invalid params", param="index_name", reason="wrong format"
             )

@@ -1,0 +1,163 @@
+"""Stage 1 of 8, simulated: how each emulated venue lists the coins of the one simulated market.
+
+A coin's prices are the market's; its names, ticks, lots and currencies are the venue's. Coins stand
+in one order everywhere, so that equal seeds give every venue the same path of prices. The figures
+are plausible ones of the venues' pages, simplified: one tick but for a knee, one lot.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Coin:
+    """What the market knows of an underlying.
+
+    vol: yearly, fraction. weight: share of the options. strike_step: of the finest grid, USD.
+    """
+
+    name: str
+    nominal: float
+    vol: float
+    weight: float
+    strike_step: float
+
+
+COINS: Final = (
+    Coin("BTC", 60_000.0, 0.50, 0.40, 250.0),
+    Coin("ETH", 3_000.0, 0.62, 0.34, 10.0),
+    Coin("SOL", 148.0, 0.78, 0.26, 0.5),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How one venue lists one coin.
+
+    root, suffix: of its options' names (feeds/grammar.py). currency: what the venue files them
+    under. linear: premiums are paid in price_ccy, else in the coin. lot: smallest option amount,
+    native; multiplier: coins of one native unit of size. perp_lot: smallest perpetual amount (USD
+    for an inverse perpetual, coins for a linear one, or contracts of perp_multiplier). knee: ticks
+    of the fine part of the tick table, above which five ticks make one; 0 where the tick is
+    constant. Ticks are 1 / per_unit, which keeps wire prices exact decimals.
+    """
+
+    root: str
+    currency: str
+    index: str
+    perpetual: str
+    linear: bool
+    price_ccy: str
+    perp_ccy: str
+    option_per_unit: int
+    perp_per_unit: int
+    knee: int
+    lot: float
+    perp_lot: float
+    multiplier: float = 1.0
+    perp_multiplier: float = 1.0
+    suffix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How one venue lists.
+
+    venue: its name in feeds/venues. terms: one of each coin, in their order. hour: of expiry, UTC.
+    settle_window_s: averaging window before expiry. width: half-spreads against Deribit's. share:
+    of the strikes of an expiry that are listed, those nearest the money.
+    """
+
+    venue: str
+    terms: tuple[Terms, ...]
+    hour: int = 8
+    settle_window_s: float = 1800.0
+    width: float = 1.0
+    share: float = 1.0
+
+
+DERIBIT: Final = Profile(
+    "deribit",
+    (
+        Terms("BTC", "BTC", "btc_usd", "BTC-PERPETUAL", False, "BTC", "USD",
+              10_000, 2, 50, 0.1, 10.0),
+        Terms("ETH", "ETH", "eth_usd", "ETH-PERPETUAL", False, "ETH", "USD",
+              10_000, 20, 50, 1.0, 1.0),
+        Terms("SOL_USDC", "USDC", "sol_usdc", "SOL_USDC-PERPETUAL", True, "USDC", "USDC",
+              100, 100, 0, 1.0, 0.1),
+    ),
+)  # fmt: skip
+OKX: Final = Profile(
+    "okx",
+    (
+        Terms("BTC-USD", "BTC-USD", "BTC-USD/INDEX", "BTC-USD-SWAP", False, "BTC", "USD",
+              10_000, 10, 50, 1.0, 1.0, 0.01, 100.0),
+        Terms("ETH-USD", "ETH-USD", "ETH-USD/INDEX", "ETH-USD-SWAP", False, "ETH", "USD",
+              10_000, 100, 50, 1.0, 1.0, 0.1, 10.0),
+        Terms("SOL-USD", "SOL-USD", "SOL-USD/INDEX", "SOL-USD-SWAP", False, "SOL", "USD",
+              10_000, 100, 50, 1.0, 1.0, 1.0, 10.0),
+    ),
+    width=1.2, share=0.7,
+)  # fmt: skip
+BYBIT: Final = Profile(
+    "bybit",
+    (
+        Terms("BTC", "BTC", "BTC/INDEX", "BTCUSDT", True, "USDT", "USDT",
+              1, 10, 0, 0.01, 0.001, suffix="-USDT"),
+        Terms("ETH", "ETH", "ETH/INDEX", "ETHUSDT", True, "USDT", "USDT",
+              10, 100, 0, 0.1, 0.01, suffix="-USDT"),
+        Terms("SOL", "SOL", "SOL/INDEX", "SOLUSDT", True, "USDT", "USDT",
+              100, 100, 0, 1.0, 0.1, suffix="-USDT"),
+    ),
+    width=1.15, share=0.8,
+)  # fmt: skip
+BINANCE: Final = Profile(
+    "binance",
+    (
+        Terms("BTC", "BTCUSDT", "BTCUSDT/INDEX", "BTCUSDT", True, "USDT", "USDT",
+              1, 10, 0, 0.01, 0.001),
+        Terms("ETH", "ETHUSDT", "ETHUSDT/INDEX", "ETHUSDT", True, "USDT", "USDT",
+              10, 100, 0, 0.01, 0.001),
+        Terms("SOL", "SOLUSDT", "SOLUSDT/INDEX", "SOLUSDT", True, "USDT", "USDT",
+              100, 100, 0, 0.1, 0.1),
+    ),
+    width=1.3, share=0.6,
+)  # fmt: skip
+DERIVE: Final = Profile(
+    "derive",
+    (
+        Terms("BTC", "BTC", "BTC/INDEX", "BTC-PERP", True, "USDC", "USDC", 1, 10, 0, 0.01, 0.01),
+        Terms("ETH", "ETH", "ETH/INDEX", "ETH-PERP", True, "USDC", "USDC", 10, 100, 0, 0.1, 0.1),
+        Terms("SOL", "SOL", "SOL/INDEX", "SOL-PERP", True, "USDC", "USDC", 100, 100, 0, 1.0, 0.1),
+    ),
+    width=1.5, share=0.5,
+)  # fmt: skip
+DELTA: Final = Profile(
+    "delta",
+    (
+        Terms("BTC", "BTC", "BTC/INDEX", "BTCUSD", True, "USD", "USD",
+              10, 2, 0, 1.0, 1.0, 0.001, 0.001),
+        Terms("ETH", "ETH", "ETH/INDEX", "ETHUSD", True, "USD", "USD",
+              10, 20, 0, 1.0, 1.0, 0.01, 0.01),
+        Terms("SOL", "SOL", "SOL/INDEX", "SOLUSD", True, "USD", "USD",
+              100, 100, 0, 1.0, 1.0, 1.0, 1.0),
+    ),
+    hour=12, width=1.4, share=0.5,
+)  # fmt: skip
+BULLISH: Final = Profile(
+    "bullish",
+    (
+        Terms("BTC-USDC", "BTC", "BTC-USDC/INDEX", "BTC-USDC-PERP", True, "USDC", "USDC",
+              1, 10, 0, 0.1, 0.001),
+        Terms("ETH-USDC", "ETH", "ETH-USDC/INDEX", "ETH-USDC-PERP", True, "USDC", "USDC",
+              10, 100, 0, 1.0, 0.01),
+        Terms("SOL-USDC", "SOL", "SOL-USDC/INDEX", "SOL-USDC-PERP", True, "USDC", "USDC",
+              100, 100, 0, 1.0, 0.1),
+    ),
+    width=1.3, share=0.4,
+)  # fmt: skip
+
+PROFILES: Final[Mapping[str, Profile]] = {
+    profile.venue: profile for profile in (DERIBIT, BINANCE, OKX, BYBIT, DERIVE, DELTA, BULLISH)
+}

@@ -1,0 +1,9 @@
+"""Stage 1 of 8, simulated: the one list of emulated venues."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from feeds.emulator.deribit.server import DeribitServer
+from feeds.emulator.server import VenueServer
+
+SERVERS: Final[Mapping[str, type[VenueServer]]] = {"deribit": DeribitServer}
