@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from feeds.contract import Listing
+from feeds.contract import Listing, ListingKind
 from feeds.errors import FrameError, JournalError
 from feeds.events import (
     EVENT,
@@ -30,7 +30,7 @@ from feeds.events import (
 )
 from feeds.record import Record, RecordType
 from feeds.sequence import Change, SequenceState, SequenceTracker, Turn
-from feeds.venue import ChannelOptions, Venue
+from feeds.venue import ChainQuoter, ChannelOptions, Venue
 
 # Frames decoded at once: enough to spread numpy's cost per call, few enough to stay in cache.
 RUN_FRAMES_MAX: Final = 1024
@@ -100,6 +100,8 @@ class VenueHandler:
         # Discovered, but of other underlyings; with the expiry, so that it shrinks again.
         self._left_out: dict[str, int | None] = {}
         self._carrier: dict[str, int] = {}  # symbol -> connection that carries its book
+        # (underlying, price currency) -> connection that carries the quotes of its whole chain
+        self._chains: dict[tuple[str, str], int] = {}
         self._tracker = SequenceTracker()
         self._trades = _TradeMemory(trade_memory)
 
@@ -256,7 +258,9 @@ class VenueHandler:
     def _connection(self, record: Record, stretch: "_Stretch") -> None:
         if record.name == "close":
             self._clear_connection(record, stretch)
-            self._carrier = {s: c for s, c in self._carrier.items() if c != record.connection}
+            lost = record.connection
+            self._carrier = {s: c for s, c in self._carrier.items() if c != lost}
+            self._chains = {chain: c for chain, c in self._chains.items() if c != lost}
 
     def _timer(self, record: Record, stretch: "_Stretch") -> None:
         if record.name not in ("silence", "first_data"):
@@ -264,9 +268,13 @@ class VenueHandler:
         if not record.payload:
             self._clear_connection(record, stretch)
             return
-        symbol = self._book_symbol(record.payload.decode(errors="replace"))
+        channel = record.payload.decode(errors="replace")
+        symbol = self._book_symbol(channel)
         if symbol is not None:
             self._clear(symbol, record.rx_ns, stretch)
+        chain = self._chain_of(channel)
+        if chain is not None:
+            self._clear_chain(chain, record.rx_ns, stretch)
 
     def _subscription(self, record: Record, stretch: "_Stretch") -> None:
         try:
@@ -276,6 +284,9 @@ class VenueHandler:
                 f"subscription record of {record.venue} at {record.rx_ns}: {error}"
             ) from error
         for channel in channels:
+            chain = self._chain_of(channel)
+            if chain is not None:
+                self._carry_chain(chain, record, stretch)
             symbol = self._book_symbol(channel)
             if symbol is None:
                 continue
@@ -294,7 +305,32 @@ class VenueHandler:
         requests = self._venue.resync(symbol, self._options, 0)
         return symbol if any(channel in request.channels for request in requests) else None
 
+    def _chain_of(self, channel: str) -> tuple[str, str] | None:
+        """Options whose best prices come from one channel for the whole chain, if it is such."""
+        venue = self._venue
+        return venue.quoted_chain(channel) if isinstance(venue, ChainQuoter) else None
+
+    def _carry_chain(self, chain: tuple[str, str], record: Record, stretch: "_Stretch") -> None:
+        if record.name in ("subscribe", "accepted"):
+            self._chains[chain] = record.connection
+        elif self._chains.get(chain) == record.connection:
+            del self._chains[chain]
+            self._clear_chain(chain, record.rx_ns, stretch)
+
+    def _clear_chain(self, chain: tuple[str, str], rx_ns: int, stretch: "_Stretch") -> None:
+        """Make the quotes of a chain unknown, but for options that have a channel of their own."""
+        for listing in self._listings.values():
+            if (
+                (listing.underlying, listing.price_ccy) == chain
+                and listing.kind == ListingKind.OPTION
+                and listing.symbol not in self._carrier
+            ):
+                self._clear(listing.symbol, rx_ns, stretch)
+
     def _clear_connection(self, record: Record, stretch: "_Stretch") -> None:
+        for chain, connection in self._chains.items():
+            if connection == record.connection:
+                self._clear_chain(chain, record.rx_ns, stretch)
         for symbol, connection in self._carrier.items():
             if connection == record.connection:
                 self._clear(symbol, record.rx_ns, stretch)

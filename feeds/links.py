@@ -26,6 +26,8 @@ class SessionPolicy:
     discovery_pages_max: int = 64  # Pages of one list of instruments; no venue has that many.
     http_bytes_max: int = 64 << 20  # The largest instruments body seen has some 10 MB.
     check_s: float = 0.25  # How late a timer may fire.
+    # Not every venue tells what it lists; strikes are added a few times a day.
+    discovery_every_s: float = 900.0
     discovery_min_s: float = 10.0  # New strikes are listed in groups; one question serves them.
     resync_base_s: float = 1.0
     resync_cap_s: float = 60.0

@@ -540,6 +540,8 @@ class VenueSession:
                 if link.state is LinkState.OPEN:
                     self._check(link, now_ns)
             self._start_resyncs(now_ns)
+            if now_ns - self._discovered_ns >= round(self.policy.discovery_every_s * 1e9):
+                self.request_discovery()
 
     def _check(self, link: Link, now_ns: int) -> None:
         if now_ns - link.last_frame_ns >= round(self.limits.silence_s * 1e9):

@@ -119,7 +119,7 @@ class Venue(Protocol):
     WS_URL: str
     LIMITS: Limits
 
-    def discovery(self, underlyings: Sequence[str]) -> tuple[HttpRequest, ...]:
+    def discovery(self, underlyings: Sequence[str], /) -> tuple[HttpRequest, ...]:
         """Questions whose answers list the instruments."""
         ...
 
@@ -194,4 +194,13 @@ class ChannelNamer(Protocol):
 
     def channel_of(self, frame: bytes) -> str | None:
         """Channel of a market frame; None for anything else."""
+        ...
+
+
+@runtime_checkable
+class ChainQuoter(Protocol):
+    """A venue that has best prices of whole option chains on one channel."""
+
+    def quoted_chain(self, channel: str) -> tuple[str, str] | None:
+        """Underlying and price currency of the options a channel quotes; None for others."""
         ...

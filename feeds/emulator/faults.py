@@ -6,8 +6,12 @@
 | duplicate  | sends the next `count` frames twice                                  | channel |
 | reorder    | holds the next frame back until after the one that follows, `count` x | channel |
 | truncate   | cuts the next `count` frames to a random part                        | channel |
+| unknown    | adds a field nobody documented to the next `count` frames             | channel |
+| retype     | makes the bids of the next `count` frames a number                   | channel |
+| huge       | pads the next `count` frames to `bytes`                              | channel |
 | garbage    | sends `count` frames of random text to every connection              |         |
 | disconnect | drops every connection without a closing handshake                   |         |
+| restart    | as disconnect, and books count their changes from 1 again            |         |
 | silence    | sends nothing on matching channels for `seconds`                     | channel |
 | half_open  | connections of this moment neither send nor answer for `seconds`     |         |
 | refuse     | leaves matching channels out of the next `count` acknowledgements    | channel |
@@ -23,6 +27,7 @@ neither, every book channel. A fault begins with the first step whose number is 
 generator of (seed, step), so a run with the same seed, requests and steps repeats it.
 """
 
+import re
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -34,10 +39,14 @@ from feeds.contract import E9
 
 FaultKind = Literal[
     "gap", "duplicate", "reorder", "truncate", "garbage", "disconnect", "silence", "half_open",
-    "refuse", "skew", "burst", "expire", "list",
+    "refuse", "skew", "burst", "expire", "list", "unknown", "retype", "huge", "restart",
 ]  # fmt: skip
 FAULTS_MAX: Final = 1_000  # waiting or active at a time; more are refused
-FRAME_FAULTS: Final = frozenset({"gap", "duplicate", "reorder", "truncate"})
+FRAME_FAULTS: Final = frozenset(
+    {"gap", "duplicate", "reorder", "truncate", "unknown", "retype", "huge"}
+)
+# The words of venues for the bids of a book or a quote.
+_BIDS: Final = re.compile(rb'"(bids|b|buy)":(\[|")')
 _GARBAGE_BYTES: Final = 200
 
 
@@ -52,6 +61,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
     ms: int = 0
     factor: int = 100
     at_step: int = 0
+    bytes: int = 1 << 21
 
     @property
     def prefix(self) -> str:
@@ -156,14 +166,24 @@ class Faults:
             return frames
         active.left -= 1
         self._count(kind)
+        if kind == "reorder":
+            self._held[channel] = frames[-1]
+            return frames[:-1]
         if kind in ("gap", "silence"):
             return []
         if kind == "duplicate":
             return [content for content in frames for _ in range(2)]
-        if kind == "truncate":
-            return [content[: int(self._rng.integers(1, len(content)))] for content in frames]
-        self._held[channel] = frames[-1]
-        return frames[:-1]
+        return [self._altered(active.fault, content) for content in frames]
+
+    def _altered(self, fault: Fault, content: bytes) -> bytes:
+        """One frame, damaged or unusual."""
+        if fault.kind == "truncate":
+            return content[: int(self._rng.integers(1, len(content)))]
+        if fault.kind == "unknown":
+            return content[:-1] + b',"zz":[1,{"a":null}]}'
+        if fault.kind == "retype":
+            return _BIDS.sub(rb'"\1":7,"\1x":\2', content, count=1)
+        return content.ljust(fault.bytes)
 
     def _count(self, kind: str) -> None:
         """Count a strike."""

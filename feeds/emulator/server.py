@@ -59,6 +59,11 @@ class Connection:
         self._ready.set()
         return self._out_bytes <= OUT_BYTES_MAX
 
+    @property
+    def finished(self) -> bool:
+        """Whether it is closing: nothing more is sent."""
+        return self._last
+
     def finish(self) -> None:
         """Close once everything queued is sent."""
         self._last = True
@@ -238,22 +243,27 @@ class VenueServer(abc.ABC):
         """Do what a fault asks of the server or the market."""
         now_ns = self.market.now_ns
         try:
-            if fault.kind == "list":
-                self.market.list_spare()
-            elif fault.kind == "expire":
-                self.market.expire(fault.symbol or "")
+            self._act_on_market(fault)
         except SymbolError:
             self.count("fault_without_target")
         if fault.kind == "skew":
             self.skew_ms = fault.ms
         for connection in tuple(self.connections):
-            if fault.kind == "disconnect":
+            if fault.kind in ("disconnect", "restart"):
                 connection.cut()
             elif fault.kind == "half_open":
                 connection.muted_until_ns = now_ns + int(fault.seconds * E9)
             elif fault.kind == "garbage":
                 for _ in range(fault.count):
                     self.put(connection, self.faults.garbage(), now_ns)
+
+    def _act_on_market(self, fault: Fault) -> None:
+        if fault.kind == "list":
+            self.market.list_spare()
+        elif fault.kind == "expire":
+            self.market.expire(fault.symbol or "")
+        elif fault.kind == "restart":
+            self.market.books.change_id[:] = 1
 
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
         """Serve one connection until either side ends it; a half-open one hears nothing."""

@@ -5,5 +5,9 @@ from typing import Final
 
 from feeds.emulator.deribit.server import DeribitServer
 from feeds.emulator.server import VenueServer
+from feeds.emulator.venues.binance import BinanceServer
 
-SERVERS: Final[Mapping[str, type[VenueServer]]] = {"deribit": DeribitServer}
+SERVERS: Final[Mapping[str, type[VenueServer]]] = {
+    "deribit": DeribitServer,
+    "binance": BinanceServer,
+}

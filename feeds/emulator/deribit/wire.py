@@ -17,6 +17,7 @@ import numpy as np
 from feeds.contract import ListingKind
 from feeds.emulator.books import ASK, BID, Block, Ids
 from feeds.emulator.flow import Trade
+from feeds.emulator.ladders import ladders, standing
 from feeds.emulator.market import STEP_NS, Market, side_levels
 from feeds.emulator.profiles import DERIBIT, Terms
 from feeds.emulator.server import VenueServer
@@ -120,11 +121,9 @@ class Wire:
     def changes(self, ids: Ids, old_ticks: Block, old_lots: Block) -> list[list[list[Level]]]:
         """Levels of each listing that differ from an older book, [listing][side]."""
         books = self.market.books
-        old = _ladders(books.prices(ids, old_ticks), books.sizes(ids, old_lots))
-        ticks, lots = books.ticks[ids], books.lots[ids]
-        new = _ladders(books.prices(ids, ticks), books.sizes(ids, lots))
+        old, new = ladders(books, ids, old_ticks, old_lots), standing(books, ids)
         return [
-            [_difference(before[side], after[side]) for side in (BID, ASK)]
+            [_difference(dict(before[side]), dict(after[side])) for side in (BID, ASK)]
             for before, after in zip(old, new, strict=True)
         ]
 
@@ -361,17 +360,6 @@ def _period(expiry_ns: int) -> str:
 def _percent(iv: float) -> float:
     """Volatility as tickers write it; 0.0 where there is none."""
     return 0.0 if math.isnan(iv) else round(100.0 * iv, 2)
-
-
-def _ladders(prices: Any, sizes: Any) -> list[list[dict[float, float]]]:
-    """[listing][side] -> {price: size} of the levels that are there, best first."""
-    return [
-        [
-            {p: q for p, q in zip(side_prices, side_sizes, strict=True) if q > 0.0}
-            for side_prices, side_sizes in zip(of_listing, its_sizes, strict=True)
-        ]
-        for of_listing, its_sizes in zip(prices.tolist(), sizes.tolist(), strict=True)
-    ]
 
 
 def _difference(old: dict[float, float], new: dict[float, float]) -> list[Level]:

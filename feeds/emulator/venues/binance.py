@@ -1,0 +1,268 @@
+"""Stage 1 of 8, simulated: a server that speaks Binance's option protocol over the market.
+
+GET /eapi/v1/exchangeInfo, and WebSockets at /public/stream and /market/stream, each of which takes
+the streams of the other without a word and stays silent on them, as the venue does.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Final
+
+import msgspec
+import numpy as np
+from aiohttp import web
+
+from feeds.contract import E9, ListingKind
+from feeds.emulator.books import ASK, BID, Ids
+from feeds.emulator.flow import Trade
+from feeds.emulator.ladders import Level, standing
+from feeds.emulator.market import STEP_NS, Market, Step
+from feeds.emulator.server import Connection, VenueServer
+from feeds.events import Flag, ListingState
+
+NS_PER_MS: Final = 1_000_000
+DEPTHS: Final = (5, 10, 20)
+SECOND_STEPS: Final = 10
+OPEN_INTEREST_STEPS: Final = 600
+_MARKET: Final = ("optionMarkPrice", "optionOpenInterest", "arr")
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class _Call(msgspec.Struct):
+    method: str
+    id: int
+    params: list[str] = []
+
+
+_read_call: Final = msgspec.json.Decoder(_Call).decode
+
+
+class BinanceServer(VenueServer):
+    """The emulated Binance."""
+
+    WS_PATH: ClassVar[str] = ""
+    WS_PATHS: ClassVar[tuple[str, ...]] = ("/public/stream", "/market/stream")
+
+    def __init__(self, market: Market, seed: int) -> None:
+        """Take a market; `start` opens the port."""
+        super().__init__(market, seed)
+        universe = market.universe
+        self._terms = universe.profile.terms
+        self._options = {
+            x.symbol.lower(): n
+            for n, x in enumerate(universe.listings)
+            if x.kind == ListingKind.OPTION
+        }
+
+    def routes(self) -> list[web.RouteDef]:
+        """Discovery."""
+        return [web.get("/eapi/v1/exchangeInfo", self._exchange_info)]
+
+    def receive(self, connection: Connection, text: str | bytes) -> None:
+        """Answer SUBSCRIBE, UNSUBSCRIBE and LIST_SUBSCRIPTIONS."""
+        now_ns = self.market.now_ns
+        try:
+            call = _read_call(text)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            self.put(connection, b'{"error":{"code":3,"msg":"Invalid JSON"}}', now_ns)
+            return
+        result: list[str] | None = None
+        first: list[bytes] = []
+        if call.method == "SUBSCRIBE":
+            of_market = connection.path.startswith("/market")
+            here = [name for name in call.params if _is_of_market(name) == of_market]
+            _, first = self.subscribe(connection, here)
+        elif call.method == "UNSUBSCRIBE":
+            self.unsubscribe(connection, call.params)
+        else:
+            result = sorted(connection.channels)
+        self.put(connection, _encode({"result": result, "id": call.id}), now_ns)
+        for content in first:
+            self.put(connection, content, now_ns)
+
+    def exists(self, channel: str) -> bool:
+        """Say whether a stream can be subscribed now; whole chains always."""
+        name, _, tail = channel.partition("@")
+        number = self._options.get(name, -1)
+        if number < 0:
+            return name == "!index" or tail.startswith("option")
+        alive = self.market.state[number] == ListingState.LIVE
+        known = {"bookTicker"} | {f"depth{depth}@100ms" for depth in DEPTHS}
+        return bool(alive) and tail in known
+
+    def first(self, _channel: str) -> Sequence[bytes]:
+        """Nothing: streams wait for news."""
+        return ()
+
+    def publish(self, step: Step) -> None:
+        """Send what a step changed to those who listen."""
+        self._publish_trades(step)
+        self._publish_books(step.touched, step)
+        if step.index % SECOND_STEPS == 0:
+            self._publish_chains()
+        if step.index % OPEN_INTEREST_STEPS == 0:
+            self._publish_open_interest()
+
+    def _publish_trades(self, step: Step) -> None:
+        for trade in step.trades:
+            number = trade.listing
+            if self.market.universe.kind[number] != ListingKind.OPTION:
+                continue
+            pair = self._pair(number)
+            name = f"{pair.lower()}@optionTrade"
+            if name in self.listened:
+                self._send(name, self._trade(trade))
+
+    def _publish_books(self, touched: Ids, step: Step) -> None:
+        listings, books = self.market.universe.listings, self.market.books
+        sides = standing(books, touched)
+        moved = (books.ticks[touched, :, 0] != step.old_ticks[:, :, 0]) | (
+            books.lots[touched, :, 0] != step.old_lots[:, :, 0]
+        )
+        for number, (bids, asks), best in zip(
+            touched.tolist(), sides, moved.any(axis=1), strict=True
+        ):
+            stem = listings[number].symbol.lower()
+            for depth in DEPTHS:
+                name = f"{stem}@depth{depth}@100ms"
+                if name in self.listened:
+                    self._send(name, self._depth(number, bids[:depth], asks[:depth]))
+            name = f"{stem}@bookTicker"
+            if best and name in self.listened:
+                self._send(name, self._ticker(number, bids, asks))
+
+    def _publish_chains(self) -> None:
+        """The marks of every pair, and the indexes."""
+        for number, terms in enumerate(self._terms):
+            name = f"{terms.currency.lower()}@optionMarkPrice"
+            if name in self.listened:
+                self._send(name, self._marks(number))
+        if "!index@arr" in self.listened:
+            self._send("!index@arr", [
+                {"e": "indexPrice", "E": self._now_ms(), "s": terms.currency,
+                 "p": f"{spot:.8f}"}
+                for terms, spot in zip(self._terms, self.market.prices.spot.tolist(), strict=True)
+            ])  # fmt: skip
+
+    def _publish_open_interest(self) -> None:
+        universe, flow = self.market.universe, self.market.flow
+        for name in [n for n in self.listened if "@optionOpenInterest@" in n]:
+            pair, _, tail = name.partition("@")
+            day = tail.rpartition("@")[2]
+            numbers = [
+                n
+                for n in self._live_options().tolist()
+                if self._pair(n).lower() == pair and _day(universe.expiry_ns[n]) == day
+            ]
+            self._send(name, [
+                {"e": "openInterest", "E": self._now_ms(), "s": universe.listings[n].symbol,
+                 "o": f"{flow.open_interest[n]:.2f}", "h": "0"}
+                for n in numbers
+            ])  # fmt: skip
+
+    def _send(self, stream: str, content: Any) -> None:
+        frame = b'{"stream":"' + stream.encode() + b'","data":' + _encode(content) + b"}"
+        for _ in range(self.faults.burst_factor(stream)):
+            self.deliver(stream, frame)
+
+    def _live_options(self) -> Ids:
+        live = self.market.state == ListingState.LIVE
+        return np.flatnonzero(live & (self.market.universe.kind == ListingKind.OPTION))
+
+    def _pair(self, number: int) -> str:
+        return self._terms[int(self.market.universe.underlying[number])].currency
+
+    def _now_ms(self, before_ns: int = 0) -> int:
+        return (self.market.now_ns - before_ns) // NS_PER_MS + self.skew_ms
+
+    def _marks(self, coin: int) -> list[dict[str, Any]]:
+        universe, books = self.market.universe, self.market.books
+        ids = self._live_options()
+        ids = ids[universe.underlying[ids] == coin]
+        rows = self.market.tickers(ids)
+        prices = np.nan_to_num(books.prices(ids, books.ticks[ids, :, 0]))
+        sizes = books.sizes(ids, books.lots[ids, :, 0])
+        now_ms = self._now_ms()
+        return [
+            {
+                "s": universe.listings[n].symbol, "mp": f"{row['mark']:.4f}", "E": now_ms,
+                "e": "markPrice", "i": f"{row['index']:.8f}", "P": "0.000",
+                "bo": f"{price[BID]:.3f}", "ao": f"{price[ASK]:.3f}",
+                "bq": f"{size[BID]:.2f}", "aq": f"{size[ASK]:.2f}",
+                "b": _iv(row["iv_bid"]), "a": _iv(row["iv_ask"]), "hl": "0", "ll": "0",
+                "vo": f"{row['iv_mark']:.4f}", "rf": "0.0",
+                "d": f"{row['delta']:.8f}", "t": f"{row['theta']:.6f}",
+                "g": f"{row['gamma']:.9f}", "v": f"{row['vega']:.8f}",
+            }
+            for n, row, price, size in zip(
+                ids.tolist(), rows, prices.tolist(), sizes.tolist(), strict=True
+            )
+        ]  # fmt: skip
+
+    def _depth(self, number: int, bids: list[Level], asks: list[Level]) -> dict[str, Any]:
+        last = int(self.market.books.change_id[number])
+        return {
+            "e": "depthUpdate", "E": self._now_ms(), "T": self._now_ms(STEP_NS // 10),
+            "s": self.market.universe.listings[number].symbol, "U": last, "u": last, "pu": last - 1,
+            "b": _texts(bids), "a": _texts(asks),
+        }  # fmt: skip
+
+    def _ticker(self, number: int, bids: list[Level], asks: list[Level]) -> dict[str, Any]:
+        (bid, bid_size), (ask, ask_size) = (_texts(side)[0] if side else ["0", "0"]
+                                            for side in (bids, asks))  # fmt: skip
+        now_ms = self._now_ms(STEP_NS // 10)
+        return {
+            "e": "bookTicker", "u": int(self.market.books.change_id[number]),
+            "s": self.market.universe.listings[number].symbol, "b": bid, "B": bid_size,
+            "a": ask, "A": ask_size, "T": now_ms, "E": now_ms,
+        }  # fmt: skip
+
+    def _trade(self, trade: Trade) -> dict[str, Any]:
+        ids, ticks = np.array([trade.listing]), np.array([trade.tick], np.int32)
+        price = float(self.market.books.prices(ids, ticks)[0])
+        size = float(self.market.books.sizes(ids, np.array([trade.lots], np.int32))[0])
+        now_ms = self._now_ms(STEP_NS * 9 // 10)
+        return {
+            "e": "trade", "E": now_ms, "T": now_ms,
+            "s": self.market.universe.listings[trade.listing].symbol, "t": trade.trade_seq,
+            "p": f"{price:.3f}", "q": f"{size:.2f}",
+            "X": "BLOCK" if trade.flags & Flag.BLOCK else "MARKET",
+            "S": "BUY" if trade.side > 0 else "SELL", "m": trade.side < 0,
+        }  # fmt: skip
+
+    async def _exchange_info(self, _: web.Request) -> web.Response:
+        """Every live option."""
+        listings = [self.market.universe.listings[n] for n in self._live_options().tolist()]
+        body = {
+            "timezone": "UTC",
+            "serverTime": self._now_ms(),
+            "optionSymbols": [
+                {
+                    "symbol": x.symbol, "side": "CALL" if x.right == "C" else "PUT",
+                    "underlying": f"{x.underlying}{x.price_ccy}", "quoteAsset": x.price_ccy,
+                    "strikePrice": f"{(x.strike_e9 or 0) / E9:.3f}", "unit": 1,
+                    "expiryDate": (x.expiry_ns or 0) // NS_PER_MS, "minQty": f"{x.lot:.2f}",
+                    "filters": [{"filterType": "PRICE_FILTER", "tickSize": f"{x.tick:.2f}"}],
+                    "status": "TRADING",
+                }
+                for x in listings
+            ],
+        }  # fmt: skip
+        return web.Response(body=_encode(body), content_type="application/json")
+
+
+def _is_of_market(stream: str) -> bool:
+    return stream.partition("@")[2].partition("@")[0] in _MARKET
+
+
+def _day(expiry_ns: int) -> str:
+    return f"{datetime.fromtimestamp(int(expiry_ns) // E9, UTC):%y%m%d}"
+
+
+def _texts(levels: list[Level]) -> list[list[str]]:
+    return [[f"{price:.3f}", f"{size:.2f}"] for price, size in levels]
+
+
+def _iv(value: float) -> str:
+    """A fraction, -1.0 for none."""
+    return "-1.0" if np.isnan(value) else f"{value:.8f}"

@@ -1,0 +1,42 @@
+"""Stages 1 and 2 of 8: Binance options. What is subscribed and why: docs/venues/binance.md.
+
+universe.py   instruments -> listings
+plan.py       listings -> subscription requests within the limits; session frames
+wire.py       the shapes of the messages
+decode.py     a batch of frames -> rows
+"""
+
+from feeds.venues.binance.decode import decode
+from feeds.venues.binance.plan import (
+    LIMITS,
+    WS_URL,
+    control,
+    hello,
+    owes_first_frame,
+    ping,
+    quoted_chain,
+    resync,
+    subscriptions,
+    symbol_of_channel,
+    unsubscribe,
+)
+from feeds.venues.binance.universe import NAME, REST_URL, discovery, instruments
+
+__all__ = [
+    "LIMITS",
+    "NAME",
+    "REST_URL",
+    "WS_URL",
+    "control",
+    "decode",
+    "discovery",
+    "hello",
+    "instruments",
+    "owes_first_frame",
+    "ping",
+    "quoted_chain",
+    "resync",
+    "subscriptions",
+    "symbol_of_channel",
+    "unsubscribe",
+]
