@@ -21,7 +21,7 @@ from feeds.record import Record, RecordType
 from feeds.venue import ChannelOptions
 from feeds.venues import derive
 from feeds.venues.derive.universe import next_page, page_size
-from tests.conftest import shared
+from tests.conftest import ROOT, shared
 from tests.feeds.deribit_frames import f32, tuples
 from tests.feeds.derive_frames import AT_MS, CALL, book, clean, fixture, notification, trade, trades
 
@@ -58,6 +58,15 @@ def test_recorded_ticker_that_follows_the_quotes_brings_both_sides():
     ]
     assert out.tickers.view()["mark"].tolist() == [398.1]
     assert out.frames.count == 0
+
+
+def test_worked_example_of_the_page_is_the_recorded_bid_in_dollars():
+    frame = notification("ticker_slim.X.100", fixture("ws_ticker_slim_eth_call"))
+    bid = clean([frame], {"X": 0}).rows.view()[0]
+    premium = bid["price"] * bid["size"] * OPTION.multiplier
+    assert premium == pytest.approx(57_687.46, abs=0.005)
+    page = (ROOT / "docs" / "venues" / "derive.md").read_text()
+    assert f"{premium:,.2f} USDC in all" in page
 
 
 def test_recorded_greeks_are_black_scholes_per_hundredth_and_per_day():
@@ -290,6 +299,11 @@ def test_pages_hold_every_instrument_and_end(count):
     else:
         pytest.fail("no last page")
     assert seen == set(range(count))
+
+
+def test_a_full_last_page_asks_for_no_other():
+    assert next_page(1000, 1000) is None
+    assert next_page(999, 1998) is None
 
 
 def test_a_page_of_a_size_nobody_asked_for_is_refused():

@@ -163,6 +163,27 @@ def test_channels_are_given_back_in_order_in_as_many_requests_as_it_takes():
     assert derive.unsubscribe((), limits, 5) == ()
 
 
+def fits(call: Any, *arguments: Any) -> bool:
+    try:
+        call(*arguments)
+    except SessionError:
+        return False
+    return True
+
+
+def test_what_may_be_asked_for_may_be_given_back():
+    # The word for giving back is two bytes longer than the one for asking.
+    chosen = ChannelOptions(tickers=False, trades=False, index=False)
+    channels = (f"orderbook.{CALL}.1.10",)
+    asked, given_back = [], []
+    for request_bytes in range(100, 140):
+        limits = Limits(1, request_bytes, 3.0, 10, 50, 9, 2**22, 30.0, 70.0)
+        asked.append(fits(derive.subscriptions, [option()], chosen, limits))
+        given_back.append(fits(derive.unsubscribe, channels, limits, 5))
+    assert asked == given_back
+    assert (asked[0], asked[-1]) == (False, True)
+
+
 def test_what_the_venue_offers_beside_its_protocol():
     assert isinstance(derive, Unsubscriber)
     assert isinstance(derive, Pinger)
