@@ -1,9 +1,9 @@
 """Stage 2 of 8: the one list of venues."""
 
 from feeds.venue import Venue
-from feeds.venues import binance, deribit
+from feeds.venues import binance, deribit, derive
 
-VENUES: dict[str, Venue] = {"deribit": deribit, "binance": binance}
+VENUES: dict[str, Venue] = {"deribit": deribit, "binance": binance, "derive": derive}
 
 
 def warm_up() -> None:
