@@ -1,13 +1,19 @@
 """Stage 1 of 8: what a session keeps: its limits, its counters, its connections; no I/O."""
 
 import asyncio
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 from urllib.parse import urlsplit
 
 from feeds.channels import ChannelLedger, Order, ResyncQueue
-from feeds.venue import Request
+from feeds.venue import Limits, Request
+
+RENEW_AT: Final = 0.95
+RENEW_STEP: Final = 0.01
+RENEW_STEPS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +167,17 @@ def carrier(links: Iterable[Link], requests: Sequence[Request]) -> Link | None:
         if link.state is LinkState.OPEN and not channels.isdisjoint(link.ledger.wanted):
             return link
     return None
+
+
+def renewal_ns(connection: int, limits: Limits) -> float:
+    """Age at which a connection is renewed; infinity where the venue sets no limit.
+
+    A connection that the venue cuts at some age is renewed at RENEW_AT of it, each further one a
+    little earlier again, so that no two of a venue are down at once.
+    """
+    if limits.connection_s is None:
+        return math.inf
+    return limits.connection_s * (RENEW_AT - RENEW_STEP * (connection % RENEW_STEPS)) * 1e9
 
 
 def host_of(url: str) -> str:

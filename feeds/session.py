@@ -11,7 +11,6 @@ stamped, journaled and delivered in one synchronous step: a replay sees what was
 
 import asyncio
 import contextlib
-import math
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
@@ -26,7 +25,16 @@ from feeds.clock import Clock
 from feeds.contract import Listing
 from feeds.errors import FrameError, SessionError
 from feeds.journal import Journal
-from feeds.links import Link, LinkState, SessionCounts, SessionPolicy, carrier, host_of, place
+from feeds.links import (
+    Link,
+    LinkState,
+    SessionCounts,
+    SessionPolicy,
+    carrier,
+    host_of,
+    place,
+    renewal_ns,
+)
 from feeds.record import Record, RecordType
 from feeds.venue import (
     ChannelOptions,
@@ -41,11 +49,6 @@ from feeds.venue import (
 FIRST_OWN_REQUEST_ID: Final = 1_000_000  # Above the ids of any plan, below 10 digits for years.
 TROUBLE_CHARS_MAX: Final = 240
 _JSON_HEADERS: Final = {"Content-Type": "application/json"}
-# A connection that the venue cuts at some age is renewed at this share of it, and each further
-# one that much earlier again.
-_RENEW_AT: Final = 0.95
-_RENEW_STEP: Final = 0.01
-_RENEW_STEPS: Final = 32
 _NETWORK_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError)
 
 
@@ -549,7 +552,7 @@ class VenueSession:
             self._log(RecordType.TIMER, link.connection, "silence", b"")
             self._drop(link, f"no frame for {self.limits.silence_s} s")
             return
-        if now_ns - link.opened_ns >= self._renewal_ns(link):
+        if now_ns - link.opened_ns >= renewal_ns(link.connection, self.limits):
             self.counts.renewals += 1
             self._drop(link, "renewed before the venue's limit of age")
             return
@@ -561,13 +564,6 @@ class VenueSession:
             self.counts.unanswered += 1
             self._follow(link, answer)
         link.retry(now_ns)
-
-    def _renewal_ns(self, link: Link) -> float:
-        """Age at which a connection is renewed; infinity where the venue sets no limit."""
-        if self.limits.connection_s is None:
-            return math.inf
-        share = _RENEW_AT - _RENEW_STEP * (link.connection % _RENEW_STEPS)
-        return self.limits.connection_s * share * 1e9
 
     def _ping(self, link: Link, now_ns: int) -> None:
         """Queue the ping that is due, where the venue wants any."""

@@ -15,7 +15,7 @@ from feeds.record import RecordType
 from feeds.venues import VENUES
 from tests.feeds.venue_world import SILENCE_S, VenueWorld
 
-WINDOWED = {"binance"}
+WINDOWED = {"binance", "derive"}
 every_venue = pytest.mark.parametrize("name", list(SERVERS))
 
 

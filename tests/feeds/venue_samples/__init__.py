@@ -3,6 +3,6 @@
 from types import ModuleType
 from typing import Final
 
-from tests.feeds.venue_samples import binance
+from tests.feeds.venue_samples import binance, derive
 
-SAMPLES: Final[dict[str, ModuleType]] = {"binance": binance}
+SAMPLES: Final[dict[str, ModuleType]] = {"binance": binance, "derive": derive}
