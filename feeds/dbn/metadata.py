@@ -52,8 +52,10 @@ def read_prefix(name: str, prefix: bytes) -> tuple[int, int]:
     Raises:
         DbnError: no DBN file, or a version that is not read here.
     """
-    if len(prefix) < PREFIX_BYTES or prefix[:3] != b"DBN":
+    if prefix[:3] != b"DBN":
         raise DbnError(f"{name}: begins with {prefix[:3]!r}, expected b'DBN': not a DBN file")
+    if len(prefix) < PREFIX_BYTES:
+        raise DbnError(f"{name}: ends after {len(prefix)} bytes, expected the head of a DBN file")
     if prefix[3] not in VERSIONS:
         raise DbnError(f"{name}: format version was {prefix[3]}, expected 1 to {VERSIONS[-1]}")
     length: int = struct.unpack_from("<I", prefix, 4)[0]
