@@ -22,6 +22,7 @@ def write(results: dict[str, Any], path: Path) -> None:
     lines += _scan(results["scan"])
     lines += _own_scan(results["own_scan"])
     lines += _universe(results["universe"])
+    lines += _dbn(results["dbn"])
     lines += section(results["peers"])
     lines += _others(results)
     path.write_text("\n".join(lines) + "\n")
@@ -123,6 +124,17 @@ def _universe(rows: list[dict[str, Any]]) -> list[str]:
         "Listings like those of US options, added, quoted and scanned by one `Scanner` in a process of its own; bytes are resident",
         "growth of the process over the listings. Targets: 1,000 bytes a listing without depth, 1,600 with (aim 512, 1,100).",
         "Printed by `benchmarks/run.py universe`.", "", table(rows), "",
+    ]  # fmt: skip
+
+
+def _dbn(found: dict[str, Any]) -> list[str]:
+    from benchmarks.dbn import table
+
+    return [
+        "## DBN files", "",
+        f"A generated cmbp-1 file of {found['file_mb']:.0f} MB, {found['contracts']:,} contracts, to event rows alone and through scans at one a second, each",
+        "in a process of its own; growth is the most that was resident beyond the start. Printed by `benchmarks/run.py dbn`.", "",
+        table(found), "",
     ]  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """`make bench`: baselines, printed with machine, versions and the memory roof of the run.
 
-    .venv/bin/python benchmarks/run.py [decode scan replay goog cold own_scan universe peers]
+    .venv/bin/python benchmarks/run.py [decode scan replay goog cold dbn own_scan universe peers]
 
 Raw results go to benchmarks/results/bench.json, and docs/PERFORMANCE.md is written from them.
 """
@@ -276,9 +276,16 @@ def universe() -> list[dict[str, Any]]:
     return found
 
 
+def dbn() -> dict[str, Any]:
+    """Five million records of a generated DBN file, by benchmarks/dbn.py."""
+    from benchmarks import dbn as own
+
+    return own.measure()
+
+
 QUESTIONS: dict[str, Callable[[], Any]] = {
     "decode": decode, "scan": scan, "replay": replay, "goog": goog, "cold": cold,
-    "own_scan": own_scan, "universe": universe, "peers": peers,
+    "dbn": dbn, "own_scan": own_scan, "universe": universe, "peers": peers,
 }  # fmt: skip
 
 

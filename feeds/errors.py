@@ -5,6 +5,7 @@ FeedError
 ├── SymbolError     an instrument name outside its venue's grammar
 ├── TableError      a table recording that breaks its format: says file, column, row
 ├── JournalError    a raw recording that cannot be read or written
+├── DbnError        a DBN file that cannot be read, or whose ids nothing explains
 └── SessionError    a venue that cannot be reached, or refuses what was asked
 """
 
@@ -35,6 +36,10 @@ class TableError(FeedError):
 
 class JournalError(FeedError):
     """A raw recording that cannot be read or written."""
+
+
+class DbnError(FeedError):
+    """A DBN file that cannot be read, or data whose instruments nothing defines."""
 
 
 class SessionError(FeedError):

@@ -121,7 +121,7 @@ class SourceKind(StrEnum):
 
 
 def journal_kind(path: Path) -> SourceKind:
-    """Tell a raw recording from a table recording from a DBN file, reading at most 4 bytes.
+    """Tell a raw recording from a table recording from DBN files, reading at most 4 bytes.
 
     Raises:
         JournalError: nothing there, or none of the three; the message says what was found.
@@ -131,13 +131,20 @@ def journal_kind(path: Path) -> SourceKind:
             return SourceKind.JOURNAL
         if any(path.glob("listings*.parquet")):
             return SourceKind.TABLES
+        if dbn_paths(path):
+            return SourceKind.DBN
         raise JournalError(
             f"{path}: holds neither a raw recording (segment-000001.arrows or {COMPACTED}) "
-            "nor a table recording (listings.parquet)"
+            "nor a table recording (listings.parquet) nor DBN files (.dbn, .dbn.zst)"
         )
     if not path.exists():
         raise JournalError(f"{path}: does not exist")
     return _file_kind(path)
+
+
+def dbn_paths(folder: Path) -> list[Path]:
+    """DBN files of a folder, by name; those of folders below it are not looked for."""
+    return sorted(p for p in folder.iterdir() if p.name.endswith((".dbn", ".dbn.zst")))
 
 
 def _file_kind(path: Path) -> SourceKind:

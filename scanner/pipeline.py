@@ -5,7 +5,7 @@ scanner/run.py; in a replay it is the log, or the times of a table recording.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from feeds.contract import Listing
 from feeds.events import EventRows, TickerRows
-from feeds.tables import TableRecording
+from feeds.tables import Chunk, TableRecording
 from scanner.alert import Alert
 from scanner.alerts import AlertBook, AlertRules
 from scanner.config import ScanConfig, config_hash
@@ -200,16 +200,35 @@ def scan_tables(
     Grid times without rows and without a deadline are skipped: they would change nothing. The end
     of the recording closes nothing.
     """
+    return scan_chunks([Chunk(rows, tickers)], pipeline)
+
+
+def scan_chunks(chunks: Iterable[Chunk], pipeline: Pipeline) -> Iterator[tuple[int, list[Alert]]]:
+    """As `scan_tables`, of rows that come a stretch at a time: no row before one of the last.
+
+    Where a stretch is cut changes nothing: a grid time is scanned when a later row has come.
+    """
     period_ns = pipeline.scan_ns
-    pipeline.apply(rows, tickers)
-    times = np.concatenate([rows["rx_ns"], tickers["rx_ns"]])
-    now_ns = 0
-    for t in np.unique(-(-times // period_ns) * period_ns).tolist():
-        while now_ns and (deadline_ns := pipeline.next_deadline_ns) is not None:
-            due_ns = max(grid_after(deadline_ns, period_ns), now_ns + period_ns)
-            if due_ns >= t:
-                break
-            yield due_ns, pipeline.scan(due_ns)
-            now_ns = due_ns
-        yield t, pipeline.scan(t)
-        now_ns = t
+    now_ns = waiting_ns = 0
+    for chunk in chunks:
+        pipeline.apply(*chunk)
+        times = np.concatenate([chunk.rows["rx_ns"], chunk.tickers["rx_ns"]])
+        for t in np.unique(-(-times // period_ns) * period_ns).tolist():
+            if 0 < waiting_ns < t:
+                yield from _scan_until(waiting_ns, now_ns, pipeline)
+                now_ns = waiting_ns
+            waiting_ns = t
+    if waiting_ns:
+        yield from _scan_until(waiting_ns, now_ns, pipeline)
+
+
+def _scan_until(t: int, now_ns: int, pipeline: Pipeline) -> Iterator[tuple[int, list[Alert]]]:
+    """Scan at grid time t and, since the scan at now_ns, wherever a deadline wants one."""
+    period_ns = pipeline.scan_ns
+    while now_ns and (deadline_ns := pipeline.next_deadline_ns) is not None:
+        due_ns = max(grid_after(deadline_ns, period_ns), now_ns + period_ns)
+        if due_ns >= t:
+            break
+        yield due_ns, pipeline.scan(due_ns)
+        now_ns = due_ns
+    yield t, pipeline.scan(t)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from feeds.dbn import DbnSource
 from feeds.events import EventRows, TickerRows
 from feeds.replay import SourceKind, journal_kind, read_journal
 from feeds.tables import read_tables
@@ -45,7 +46,7 @@ def features(
     """Write one row per (grid time, listing with a state).
 
     Args:
-        source: folder of a table recording or of a raw one.
+        source: a recording of any kind, which is held in memory.
         out: Parquet file, written under a temporary name and renamed.
         every_ns: grid period, a multiple of the tick.
         columns: names to write, in this order; None for all (COLUMNS).
@@ -97,7 +98,7 @@ def _check_out(source: Path, out: Path) -> None:
     """Refuse to replace anything but a plain file, or a part of what is read."""
     if out.exists() and not out.is_file():
         raise InputError(f"--out: {out} is no plain file, expected one, or a name that is free")
-    if out.resolve().parent == source.resolve():
+    if source.resolve() in (out.resolve(), out.resolve().parent):
         raise InputError(f"--out: {out} is inside {source}, expected a place outside the recording")
 
 
@@ -109,8 +110,11 @@ def _read(
     if kind is SourceKind.TABLES:
         scanner = Scanner(settings, bars=True)
         return scanner, *take_tables(read_tables(source), scanner)
-    if kind is not SourceKind.JOURNAL:
-        raise InputError(f"{source}: features reads folders of recordings, expected no {kind}")
+    if kind is SourceKind.DBN:
+        scanner = Scanner(settings, bars=True)
+        for rows, tickers in DbnSource(source).chunks(scanner.add):
+            scanner.apply(rows, tickers)
+        return scanner, *scanner.take_pending()
     if config is None:
         settings = from_effective(recorded_config(source), {})
     pipeline = Pipeline(settings, bars=True)

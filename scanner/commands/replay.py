@@ -5,14 +5,14 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from feeds.dbn import DbnSource
 from feeds.replay import SourceKind, journal_kind
 from feeds.tables import read_tables
 from scanner.alert import Alert, encode, explain
 from scanner.commands.arguments import write_json, write_line
 from scanner.commands.progress import Progress, warm_up
 from scanner.config import ScanConfig, from_effective, load
-from scanner.errors import InputError
-from scanner.pipeline import Pipeline, scan_tables, take_tables
+from scanner.pipeline import Pipeline, scan_chunks, scan_tables, take_tables
 from scanner.replay import recorded_config, replay_journal
 
 
@@ -22,15 +22,12 @@ def replay(
     """Print the alerts of a recording, then a summary of counts.
 
     Args:
-        source: folder of a raw or a table recording.
+        source: folder of a raw or a table recording or of DBN files, or one DBN file.
         config: TOML file; None for the defaults. A raw recording names the configuration it was
             made with; another one is told on stderr.
         speed: factor of real time, infinity for as fast as possible.
         device: overrides the configured device.
         as_json: alerts and summary as JSON lines; the same bytes for the same log.
-
-    Raises:
-        InputError: the source is of a kind that this version cannot replay.
     """
     kind = journal_kind(source)
     settings = _settings(source, kind, config, device)
@@ -78,9 +75,17 @@ def _open(
         return scan_tables(*take_tables(recording, pipeline.scanner), pipeline), extra
     if kind is SourceKind.JOURNAL:
         return replay_journal(source, settings, pipeline, extra), extra
-    raise InputError(
-        f"{source}: {kind} files cannot be replayed in this version, expected a folder"
-    )
+    return _scan_dbn(DbnSource(source), pipeline, extra), extra
+
+
+def _scan_dbn(
+    files: DbnSource, pipeline: Pipeline, extra: dict[str, object]
+) -> Iterator[tuple[int, list[Alert]]]:
+    """Scan DBN files; then tell what they counted, and on stderr where one of them is damaged."""
+    yield from scan_chunks(files.chunks(pipeline.scanner.add), pipeline)
+    extra |= {f"dbn_{name}": count for name, count in sorted(files.counts.items())}
+    for fault in files.faults:
+        sys.stderr.write(f"scanner: {fault}\n")
 
 
 def _print(alerts: Iterable[Alert], *, as_json: bool) -> None:

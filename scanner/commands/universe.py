@@ -1,10 +1,12 @@
 """Stages 1 to 3 of 8: `scanner universe`: the contracts and their listings per venue."""
 
 import asyncio
+import math
 from pathlib import Path
 from typing import Any
 
 from feeds.contract import Listing, format_e9
+from feeds.dbn import DbnSource
 from feeds.replay import SourceKind, journal_kind, read_journal
 from feeds.tables import read_tables
 from scanner.commands.arguments import write_json, write_line
@@ -20,7 +22,7 @@ def universe(config: Path | None, *, source: Path | None, venue: str | None, as_
     """Print every contract once, with its listings, from the venues or from a recording.
 
     Raises:
-        InputError: the source is a file, or the venue lists nothing.
+        InputError: the venue lists nothing.
     """
     listings = (
         _recorded(source, config) if source else asyncio.run(LiveRun(load(config)).discover())
@@ -43,8 +45,8 @@ def _recorded(source: Path, config: Path | None) -> list[Listing]:
     kind = journal_kind(source)
     if kind is SourceKind.TABLES:
         return read_tables(source).listings
-    if kind is not SourceKind.JOURNAL:
-        raise InputError(f"{source}: {kind} holds no universe, expected the folder of a recording")
+    if kind is SourceKind.DBN:
+        return DbnSource(source).listings
     settings = load(config) if config else from_effective(recorded_config(source), {})
     pipeline = Pipeline(settings)
     intake = Intake(settings, pipeline)
@@ -68,7 +70,8 @@ def _row(name: str, listings: list[Listing]) -> dict[str, Any]:
         "listings": [
             {
                 "venue": one.venue, "symbol": one.symbol, "settle": one.settle,
-                "price_ccy": one.price_ccy, "multiplier": one.multiplier, "tick": one.tick,
+                "price_ccy": one.price_ccy, "tick": one.tick,
+                "multiplier": None if math.isnan(one.multiplier) else one.multiplier,
             }
             for one in listings
         ],

@@ -241,6 +241,7 @@ def test_kinds_of_source_are_told_apart(tmp_path):
     dbn.write_bytes(b"DBN\x03rest")
     assert journal_kind(dbn) is SourceKind.DBN
     packed = tmp_path / "x.dbn.zst"
+    assert journal_kind(tmp_path) is SourceKind.DBN
     packed.write_bytes(b"\x28\xb5\x2f\xfdrest")
     assert journal_kind(packed) is SourceKind.DBN
 
