@@ -217,6 +217,25 @@ def test_what_cannot_be_placed_is_counted_by_reason(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("block_bytes", [80, 1 << 20])
+def test_time_never_goes_back_within_a_file(tmp_path, block_bytes):
+    write(tmp_path, "d.dbn", head(OPRA, "definition"), put_340())
+    stamps = (T, T - 3, T - 2, T + 1, T)
+    records = (quote(177, t, k * CENT, 9 * CENT) for k, t in enumerate(stamps, 1))
+    write(tmp_path, "q.dbn", head(OPRA, "cmbp-1"), *records)
+    rows, _, source, _ = read(tmp_path, block_bytes)
+    assert rows["rx_ns"][::2].tolist() == [T, T, T, T + 1, T + 1]
+    assert rows["price"][::2].tolist() == [0.01, 0.02, 0.03, 0.04, 0.05]
+    assert source.counts["time_set_forward"] == 3
+
+
+def test_kinds_of_one_length_are_told_apart(tmp_path):
+    told = {"action": "T", "side": "B", "price": CENT, "size": 1}
+    records = [quote(r, T, CENT, 2 * CENT, **told) for r in (177, 192, 177, 192)]
+    rows, *_ = opra(tmp_path, "mixed", *records)
+    assert rows["kind"].tolist() == [QUOTE, QUOTE, TRADE, QUOTE, QUOTE] * 2
+
+
 def test_a_gateway_s_send_time_behind_a_record_is_passed_over(tmp_path):
     stamped = bytearray(quote(177, T, CENT, 2 * CENT) + bytes(8))
     stamped[0] = 22
