@@ -381,14 +381,31 @@ def test_a_truncated_zstd_file_gives_all_that_can_be_decompressed(tmp_path):
     assert len(read(tmp_path, 4096)[0]) == len(rows)
 
 
-@given(st.binary(max_size=400), st.sampled_from(["cmbp-1", "mixed", "definition"]))
+RECORDS = st.builds(
+    lambda length, rtype, rest: bytes([length, rtype]) + rest.ljust(length * 4, b"\1")[2:],
+    st.integers(4, 30), st.sampled_from([0, 1, 18, 19, 24, 177, 192]), st.binary(max_size=99),
+)  # fmt: skip
+
+
+@given(
+    st.builds(bytes.__add__, st.lists(RECORDS).map(b"".join), st.binary(max_size=99)),
+    st.sampled_from(["cmbp-1", "mixed", "definition"]),
+)
 def test_any_bytes_behind_a_head_give_rows_or_a_clear_error(tmp_path_factory, content, schema):
     folder = tmp_path_factory.mktemp("dbn")
     write(folder, "d.dbn", head(OPRA, "definition"), put_340())
     write(folder, "q.dbn", head(OPRA, schema), content)
     rows, tickers, source, _ = read(folder)
-    walked = source.counts["records"] + source.counts["definitions"] + source.counts["malformed"]
-    assert walked + source.counts["damaged_files"] > 0 or not content
+    at = whole = 0
+    while at < len(content) and content[at] >= 4 and at + 4 * content[at] <= len(content):
+        at, whole = at + 4 * content[at], whole + 1
+    counts = source.counts
+    found = counts["records"]
+    if schema == "definition":
+        names = [name for name in counts if name.startswith("skipped")]
+        found = counts["definitions"] - 1 + counts["malformed"] + sum(counts[n] for n in names)
+    assert (found, counts["lost_bytes"]) == (whole, len(content) - at)
+    assert counts["damaged_files"] == (at < len(content))
     assert (np.diff(rows["rx_ns"]) >= 0).all()
     assert np.isfinite(tickers["open_interest"]).all()
 
