@@ -93,27 +93,33 @@ class DbnSource:
     def _define(self) -> None:
         """Read definitions wherever they may stand, then the mappings of every head."""
         for file in self._files:
-            if file.metadata.schema not in (Schema.DEFINITION, Schema.MIXED):
-                continue
-            instruments = self._instruments[file.metadata.dataset]
-            layout = layout_of(RType.DEFINITION, file.metadata.version)
-            assert layout is not None
-            for run in file.runs():
-                if run.rtype != RType.DEFINITION:
-                    continue
-                if run.raw.shape[1] < layout.itemsize:
-                    self.counts["malformed"] += len(run.raw)
-                    continue
-                self.counts["definitions"] += len(run.raw)
-                instruments.define(run.records(layout))
-            if file.metadata.schema == Schema.DEFINITION:
-                self._note_fault(file)
+            if file.metadata.schema in (Schema.DEFINITION, Schema.MIXED):
+                self._read_definitions(file)
         for file in self._files:
             mappings = read_mappings(str(file.path), file.metadata)
             self._instruments[file.metadata.dataset].map(mappings)
         for instruments in self._instruments.values():
             for reason, count in instruments.left_out.items():
                 self.counts[f"left_out_{reason}"] += count
+
+    def _read_definitions(self, file: DbnFile) -> None:
+        """Take the definitions of a file; what else a mixed one holds is read later, as data."""
+        instruments = self._instruments[file.metadata.dataset]
+        layout = layout_of(RType.DEFINITION, file.metadata.version)
+        assert layout is not None
+        alone = file.metadata.schema == Schema.DEFINITION
+        for run in file.runs():
+            count, width = run.raw.shape
+            if run.rtype != RType.DEFINITION:
+                if alone:
+                    self.counts[f"skipped_rtype_{run.rtype}"] += count
+            elif width < layout.itemsize:
+                self.counts["malformed"] += count
+            else:
+                self.counts["definitions"] += count
+                instruments.define(run.records(layout))
+        if alone:
+            self._note_fault(file)
 
     def _check_data(self) -> None:
         """Refuse data that nothing explains, and prints that would be counted twice."""

@@ -217,6 +217,25 @@ def test_what_cannot_be_placed_is_counted_by_reason(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("block_bytes", [80, 1 << 20])
+def test_time_never_goes_back_within_a_file(tmp_path, block_bytes):
+    write(tmp_path, "d.dbn", head(OPRA, "definition"), put_340())
+    stamps = (T, T - 3, T - 2, T + 1, T)
+    records = (quote(177, t, k * CENT, 9 * CENT) for k, t in enumerate(stamps, 1))
+    write(tmp_path, "q.dbn", head(OPRA, "cmbp-1"), *records)
+    rows, _, source, _ = read(tmp_path, block_bytes)
+    assert rows["rx_ns"][::2].tolist() == [T, T, T, T + 1, T + 1]
+    assert rows["price"][::2].tolist() == [0.01, 0.02, 0.03, 0.04, 0.05]
+    assert source.counts["time_set_forward"] == 3
+
+
+def test_kinds_of_one_length_are_told_apart(tmp_path):
+    told = {"action": "T", "side": "B", "price": CENT, "size": 1}
+    records = [quote(r, T, CENT, 2 * CENT, **told) for r in (177, 192, 177, 192)]
+    rows, *_ = opra(tmp_path, "mixed", *records)
+    assert rows["kind"].tolist() == [QUOTE, QUOTE, TRADE, QUOTE, QUOTE] * 2
+
+
 def test_a_gateway_s_send_time_behind_a_record_is_passed_over(tmp_path):
     stamped = bytearray(quote(177, T, CENT, 2 * CENT) + bytes(8))
     stamped[0] = 22
@@ -362,14 +381,31 @@ def test_a_truncated_zstd_file_gives_all_that_can_be_decompressed(tmp_path):
     assert len(read(tmp_path, 4096)[0]) == len(rows)
 
 
-@given(st.binary(max_size=400), st.sampled_from(["cmbp-1", "mixed", "definition"]))
+RECORDS = st.builds(
+    lambda length, rtype, rest: bytes([length, rtype]) + rest.ljust(length * 4, b"\1")[2:],
+    st.integers(4, 30), st.sampled_from([0, 1, 18, 19, 24, 177, 192]), st.binary(max_size=99),
+)  # fmt: skip
+
+
+@given(
+    st.builds(bytes.__add__, st.lists(RECORDS).map(b"".join), st.binary(max_size=99)),
+    st.sampled_from(["cmbp-1", "mixed", "definition"]),
+)
 def test_any_bytes_behind_a_head_give_rows_or_a_clear_error(tmp_path_factory, content, schema):
     folder = tmp_path_factory.mktemp("dbn")
     write(folder, "d.dbn", head(OPRA, "definition"), put_340())
     write(folder, "q.dbn", head(OPRA, schema), content)
     rows, tickers, source, _ = read(folder)
-    walked = source.counts["records"] + source.counts["definitions"] + source.counts["malformed"]
-    assert walked + source.counts["damaged_files"] > 0 or not content
+    at = whole = 0
+    while at < len(content) and content[at] >= 4 and at + 4 * content[at] <= len(content):
+        at, whole = at + 4 * content[at], whole + 1
+    counts = source.counts
+    found = counts["records"]
+    if schema == "definition":
+        names = [name for name in counts if name.startswith("skipped")]
+        found = counts["definitions"] - 1 + counts["malformed"] + sum(counts[n] for n in names)
+    assert (found, counts["lost_bytes"]) == (whole, len(content) - at)
+    assert counts["damaged_files"] == (at < len(content))
     assert (np.diff(rows["rx_ns"]) >= 0).all()
     assert np.isfinite(tickers["open_interest"]).all()
 
