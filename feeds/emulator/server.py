@@ -143,6 +143,9 @@ class VenueServer(abc.ABC):
     def beat(self, connection: Connection, now_ns: int) -> None:  # noqa: B027 - few venues do
         """Do what a venue does at its own times; called once a step."""
 
+    def restarted(self) -> None:  # noqa: B027 - few venues count on their own
+        """Begin the counts that the venue keeps of its own anew."""
+
     def addresses(self, host: str) -> dict[str, str]:
         """What takes the place of the venue's own addresses."""
         base = f"{host}:{self.port}"
@@ -264,6 +267,7 @@ class VenueServer(abc.ABC):
             self.market.expire(fault.symbol or "")
         elif fault.kind == "restart":
             self.market.books.change_id[:] = 1
+            self.restarted()
 
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
         """Serve one connection until either side ends it; a half-open one hears nothing."""

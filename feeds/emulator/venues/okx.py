@@ -215,7 +215,8 @@ class OkxServer(VenueServer):
         depth = 5 if word == "books5" else 1
         return {
             "asks": _texts(sides.asks[:depth]), "bids": _texts(sides.bids[:depth]),
-            "ts": self._now_ms(STEP_NS // 10), "instId": self.market.universe.listings[number].symbol,
+            "ts": self._now_ms(STEP_NS // 10),
+            "instId": self.market.universe.listings[number].symbol,
             "seqId": int(self.market.books.change_id[number]),
         }  # fmt: skip
 
@@ -292,7 +293,8 @@ class OkxServer(VenueServer):
             "ctMult": f"{item.multiplier:g}" if option else "1",
             "ctValCcy": item.underlying if option else "USD", "ctType": "" if option else "inverse",
             "optType": item.right or "",
-            "stk": f"{item.strike_e9 / E9:g}" if item.strike_e9 else "", "listTime": "1600000000000",
+            "stk": f"{item.strike_e9 / E9:g}" if item.strike_e9 else "",
+            "listTime": "1600000000000",
             "expTime": str((item.expiry_ns or 0) // NS_PER_MS) if option else "",
             "tickSz": f"{item.tick:g}", "lotSz": f"{item.lot:g}", "minSz": f"{item.lot:g}",
             "state": "live",
