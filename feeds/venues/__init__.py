@@ -1,9 +1,13 @@
 """Stage 2 of 8: the one list of venues."""
 
 from feeds.venue import Venue
-from feeds.venues import deribit
+from feeds.venues import delta, delta_india, deribit
 
-VENUES: dict[str, Venue] = {"deribit": deribit}
+VENUES: dict[str, Venue] = {
+    "deribit": deribit,
+    "delta": delta.VENUE,
+    "delta_india": delta_india.VENUE,
+}
 
 
 def warm_up() -> None:
