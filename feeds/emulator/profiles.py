@@ -136,11 +136,11 @@ DERIVE: Final = Profile(
 DELTA: Final = Profile(
     "delta",
     (
-        Terms("BTC", "BTC", "BTC/INDEX", "BTCUSD", True, "USD", "USD",
+        Terms("BTC", "BTC", ".DEXBTUSD", "BTCUSD", True, "USD", "USD",
               10, 2, 0, 1.0, 1.0, 0.001, 0.001),
-        Terms("ETH", "ETH", "ETH/INDEX", "ETHUSD", True, "USD", "USD",
+        Terms("ETH", "ETH", ".DEETHUSD", "ETHUSD", True, "USD", "USD",
               10, 20, 0, 1.0, 1.0, 0.01, 0.01),
-        Terms("SOL", "SOL", "SOL/INDEX", "SOLUSD", True, "USD", "USD",
+        Terms("SOL", "SOL", ".DESOLUSD", "SOLUSD", True, "USD", "USD",
               100, 100, 0, 1.0, 1.0, 1.0, 1.0),
     ),
     hour=12, width=1.4, share=0.5,
