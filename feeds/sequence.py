@@ -4,6 +4,7 @@
     live    -> live     a change whose seq_prev is the last seq_last; a newer snapshot or window
     live    -> gapped   a newer change that does not follow, or a snapshot older than the last
     gapped  -> live     a snapshot not older than anything seen since the gap
+    any     -> live     a snapshot whose seq_prev is 0: the venue counts anew from there
     any     -> waiting  wait(): the channel was given up, the connection was lost, silence
 
 A change not newer than the last, or an older window, is dropped as a duplicate and is no gap. An
@@ -20,9 +21,11 @@ from typing import Final, NamedTuple
 
 from feeds.events import EventRows, Flag, FrameKind, FrameRows
 
-# Said by the first change of an instrument that never had a book: nothing came before it.
+# "Nothing came before": said by the first change of an instrument that never had a book, and by the
+# snapshot of a venue that restarted, which does not compare with what was seen until then.
 NO_PREVIOUS: Final = 0
 _DELTA: Final = int(FrameKind.DELTA)
+_SNAPSHOT: Final = int(FrameKind.SNAPSHOT)
 _WINDOW: Final = int(FrameKind.WINDOW)
 _NOT_LIVE: Final = -2  # no frame has it as seq_prev, which is -1 where the venue gives none
 
@@ -135,13 +138,14 @@ class SequenceTracker:
     def _turn(self, changes: list[Change], live: Change, update: tuple[int, int, int]) -> bool:
         """Judge a frame that does not plainly follow; says whether its rows hold."""
         kind, seq, previous = update
+        anew = kind == _SNAPSHOT and previous == NO_PREVIOUS
         last = self._last.get(live.listing_id)
         if last is not None:
-            return self._while_live(changes, live, (kind, seq), last)
+            return self._while_live(changes, live, (kind, seq), seq if anew else last)
         if kind == _DELTA:
             return self._change_while_not_live(changes, live, seq, previous)
         newest = self._newest.get(live.listing_id)
-        if newest is not None and seq < newest:
+        if newest is not None and seq < newest and not anew:
             self.counts.duplicates += 1  # A snapshot from before the gap cannot close it.
             return False
         self.counts.snapshots += 1

@@ -6,12 +6,14 @@ from typing import Final
 from feeds.emulator.deribit.server import DeribitServer
 from feeds.emulator.server import VenueServer
 from feeds.emulator.venues.binance import BinanceServer
+from feeds.emulator.venues.bybit import BybitServer
 from feeds.emulator.venues.delta import DeltaServer
 from feeds.emulator.venues.derive import DeriveServer
 
 SERVERS: Final[Mapping[str, type[VenueServer]]] = {
     "deribit": DeribitServer,
     "binance": BinanceServer,
+    "bybit": BybitServer,
     "derive": DeriveServer,
     "delta": DeltaServer,
 }

@@ -119,6 +119,24 @@ def test_a_newer_snapshot_of_a_live_listing_restarts_the_chain():
     assert rejected == [False, False, False]
 
 
+def test_a_snapshot_that_counts_anew_replaces_a_live_book_without_a_gap():
+    tracker = SequenceTracker()
+    changes, rejected = accept(
+        tracker, (1, SNAPSHOT, 90, -1), (1, SNAPSHOT, 2, 0), (1, DELTA, 3, 2), (1, DELTA, 91, 90)
+    )
+    assert changes == [Change(0, 1, Turn.LIVE), Change(3, 1, Turn.GAP)]
+    assert rejected == [False, False, False, True]
+    assert tracker.counts == SequenceCounts(snapshots=2, gaps=1, rejected=1)
+
+
+def test_a_snapshot_that_counts_anew_closes_a_gap_however_low_it_counts():
+    tracker = SequenceTracker()
+    accept(tracker, (1, SNAPSHOT, 90, -1), (1, DELTA, 93, 92))
+    changes, rejected = accept(tracker, (1, SNAPSHOT, 2, 0), (1, DELTA, 3, 2))
+    assert (changes, rejected) == ([Change(0, 1, Turn.LIVE)], [False, False])
+    assert tracker.counts.resyncs == 1
+
+
 def test_first_change_after_listing_starts_from_an_empty_book():
     tracker = SequenceTracker()
     changes, rejected = accept(tracker, (1, DELTA, 50, 0), (1, DELTA, 51, 50))

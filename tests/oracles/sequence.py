@@ -9,7 +9,10 @@ class Chain:
         self.seen: list[int] = []  # numbers that count in the present state
 
     def accepts(self, kind: str, seq: int, previous: int) -> bool:
-        """Judge the next update."""
+        """Judge the next update; a snapshot after "nothing" (0) begins the count anew."""
+        if kind == "s" and previous == 0:
+            self._live(seq)
+            return True
         if self.state == "waiting":
             starts = kind in "sw" or previous == 0
             if starts:

@@ -1,0 +1,40 @@
+"""Stages 1 and 2 of 8: Bybit. What is subscribed, decoded and why: docs/venues/bybit.md.
+
+universe.py   instruments -> listings
+plan.py       listings -> subscription requests within the limits; session frames
+wire.py       the shapes of the messages
+decode.py     a batch of frames -> blocks of columns
+"""
+
+from feeds.venues.bybit.decode import decode
+from feeds.venues.bybit.plan import (
+    LIMITS,
+    WS_URL,
+    control,
+    hello,
+    owes_first_frame,
+    ping,
+    resync,
+    subscriptions,
+    symbol_of_channel,
+    unsubscribe,
+)
+from feeds.venues.bybit.universe import NAME, REST_URL, discovery, instruments
+
+__all__ = [
+    "LIMITS",
+    "NAME",
+    "REST_URL",
+    "WS_URL",
+    "control",
+    "decode",
+    "discovery",
+    "hello",
+    "instruments",
+    "owes_first_frame",
+    "ping",
+    "resync",
+    "subscriptions",
+    "symbol_of_channel",
+    "unsubscribe",
+]
