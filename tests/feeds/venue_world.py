@@ -179,8 +179,8 @@ class VenueWorld:
             true = [[(p, float(np.float32(q))) for p, q in side] for side in sides]
             ours = self.books[symbol]
             if ours.quoted:
-                if self.server.market.index % SECOND_STEPS:
-                    continue  # Chains are quoted once a second.
+                if self.name != "binance" or self.server.market.index % SECOND_STEPS:
+                    continue  # Tickers come by their clock; chains are quoted once a second.
                 true = [side[:1] for side in true]
             if ours.known and [[(round(p, 9), q) for p, q in s] for s in ours.best()] != [
                 [(round(p, 9), q) for p, q in s] for s in true
