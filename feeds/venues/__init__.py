@@ -1,9 +1,9 @@
 """Stage 2 of 8: the one list of venues."""
 
 from feeds.venue import Venue
-from feeds.venues import deribit
+from feeds.venues import deribit, okx
 
-VENUES: dict[str, Venue] = {"deribit": deribit}
+VENUES: dict[str, Venue] = {"deribit": deribit, "okx": okx}
 
 
 def warm_up() -> None:
