@@ -43,6 +43,7 @@ LAST: Final = int(Flag.LAST) << FLAGS_SHIFT
 BOOK_SNAPSHOT_CODE: Final = int(Kind.BOOK_SNAPSHOT) | FrameKind.SNAPSHOT << SIDE_SHIFT
 BOOK_WINDOW_CODE: Final = int(Kind.BOOK_SNAPSHOT) | FrameKind.WINDOW << SIDE_SHIFT
 BOOK_DELTA_CODE: Final = int(Kind.BOOK_DELTA) | FrameKind.DELTA << SIDE_SHIFT
+BOOK_CHAINED_CODE: Final = int(Kind.BOOK_DELTA) | FrameKind.CHAINED << SIDE_SHIFT
 QUOTE_CODE: Final = int(Kind.QUOTE)
 TRADE_CODE: Final = int(Kind.TRADE)
 

@@ -107,6 +107,7 @@ class FrameKind(IntEnum):
     SNAPSHOT = 1  # replaces the book and starts the chain at seq_last
     DELTA = 2  # must follow: seq_prev equals the last seq_last
     WINDOW = 3  # whole window each time, no chain; older than the last is dropped
+    CHAINED = 4  # must follow as a DELTA, but its number may fall or stay: seq_prev alone decides
 
 
 @dataclass(slots=True)

@@ -2,7 +2,8 @@
 
     waiting -> live     a snapshot, a window, or a change whose seq_prev is 0
     live    -> live     a change whose seq_prev is the last seq_last; a newer snapshot or window
-    live    -> gapped   a newer change that does not follow, or a snapshot older than the last
+    live    -> gapped   a newer change that does not follow, or a snapshot older than the last;
+                        any chained change that does not follow
     gapped  -> live     a snapshot not older than anything seen since the gap
     any     -> live     a snapshot whose seq_prev is 0: the venue counts anew from there
     any     -> waiting  wait(): the channel was given up, the connection was lost, silence
@@ -10,6 +11,10 @@
 A change not newer than the last, or an older window, is dropped as a duplicate and is no gap. An
 older snapshot may be a late copy or a venue that began to count anew: the book is in doubt, so it
 is a gap, and the resync that follows settles it.
+
+A venue may begin to count anew in the middle of a chain, or repeat its last number as a sign of
+life. Its changes are chained: whether one is newer says nothing, only whether it follows, so a copy
+of one is a gap too, and none starts from an empty book (decision 0014).
 
 The levels themselves live in the kernels' state; here only sequence numbers are kept, one integer
 per listing.
@@ -27,6 +32,8 @@ NO_PREVIOUS: Final = 0
 _DELTA: Final = int(FrameKind.DELTA)
 _SNAPSHOT: Final = int(FrameKind.SNAPSHOT)
 _WINDOW: Final = int(FrameKind.WINDOW)
+_CHAINED: Final = int(FrameKind.CHAINED)
+_CHANGES: Final = (_DELTA, _CHAINED)
 _NOT_LIVE: Final = -2  # no frame has it as seq_prev, which is -1 where the venue gives none
 
 
@@ -107,14 +114,16 @@ class SequenceTracker:
         )
         for index, (listing, kind, seq, previous, empty) in enumerate(columns):
             # Nearly every frame ends here.
-            if kind == _DELTA and previous == last.get(listing, _NOT_LIVE) and seq > previous:
+            if previous == last.get(listing, _NOT_LIVE) and (
+                seq > previous if kind == _DELTA else kind == _CHAINED
+            ):
                 last[listing] = seq
                 continue
             live = Change(index, listing, Turn.LIVE)
             if not self._turn(answer.changes, live, (kind, seq, previous)):
                 answer.any_rejected = True
                 _reject(rows, frames, index)
-            elif empty and kind != _DELTA:
+            elif empty and kind not in _CHANGES:
                 answer.changes.append(Change(index, listing, Turn.EMPTY))
         return answer
 
@@ -142,8 +151,8 @@ class SequenceTracker:
         last = self._last.get(live.listing_id)
         if last is not None:
             return self._while_live(changes, live, (kind, seq), seq if anew else last)
-        if kind == _DELTA:
-            return self._change_while_not_live(changes, live, seq, previous)
+        if kind in _CHANGES:
+            return self._change_while_not_live(changes, live, update)
         newest = self._newest.get(live.listing_id)
         if newest is not None and seq < newest and not anew:
             self.counts.duplicates += 1  # A snapshot from before the gap cannot close it.
@@ -153,11 +162,12 @@ class SequenceTracker:
         return True
 
     def _change_while_not_live(
-        self, changes: list[Change], live: Change, seq: int, previous: int
+        self, changes: list[Change], live: Change, update: tuple[int, int, int]
     ) -> bool:
+        kind, seq, previous = update
         listing = live.listing_id
         newest = self._newest.get(listing)
-        if newest is None and previous == NO_PREVIOUS:
+        if newest is None and previous == NO_PREVIOUS and kind == _DELTA:
             changes.append(Change(live.frame, listing, Turn.EMPTY))
             self._go_live(changes, live, seq)
             return True
@@ -175,7 +185,7 @@ class SequenceTracker:
         if stale:
             self.counts.duplicates += 1
             return False
-        if kind == _DELTA or seq < last:
+        if kind in _CHANGES or seq < last:
             del self._last[listing]
             self._newest[listing] = max(seq, last)
             self._broken.add(listing)

@@ -232,24 +232,24 @@ class VenueSession:
         return complete
 
     async def _instruments(self, request: HttpRequest) -> list[Listing] | None:
-        """Listings to subscribe, over all pages of one list; None where a page failed."""
+        """Listings to subscribe, over all that one question leads to; None where a page failed."""
         found: list[Listing] = []
-        following = request
+        waiting = [request]
         for _ in range(self.policy.discovery_pages_max):
-            page = await self._page(following)
+            page = await self._page(waiting.pop(0))
             if page is None:
                 return None
             found += page[0]
-            if page[1] is None:
+            waiting += page[1]
+            if not waiting:
                 return found
-            following = page[1]
         pages = self.policy.discovery_pages_max
         self.problem = f"{self.venue.NAME} {request.purpose}: more than {pages} pages"
         self.counts.discovery_failures += 1
         return None
 
-    async def _page(self, request: HttpRequest) -> tuple[list[Listing], HttpRequest | None] | None:
-        """Listings of one body, and the question for the next; None where it failed."""
+    async def _page(self, request: HttpRequest) -> tuple[list[Listing], list[HttpRequest]] | None:
+        """Listings of one body, and the questions that it leads to; None where it failed."""
         body = await self._fetch(request)
         if body is None:
             self.counts.discovery_failures += 1
@@ -268,7 +268,8 @@ class VenueSession:
             if (not self.underlyings or listing.underlying in self.underlyings)
             and (listing.expiry_ns is None or listing.expiry_ns > now_ns)
         ]
-        return listings, discovery.following
+        following = [] if discovery.following is None else [discovery.following]
+        return listings, [*following, *discovery.further]
 
     async def _fetch(self, request: HttpRequest) -> bytes | None:
         await self._pace()

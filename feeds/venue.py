@@ -103,10 +103,12 @@ class Discovery:
     """What a discovery body of one venue said.
 
     following: the question for the next page, where the venue gives its instruments in pages.
+    further: questions that the body raises, where it only names what there is to be asked for.
     """
 
     listings: list[Listing] = field(default_factory=list)
     following: HttpRequest | None = None
+    further: tuple[HttpRequest, ...] = ()
     left_out: dict[str, int] = field(default_factory=dict)  # reason -> count
     conflicts: list[str] = field(default_factory=list)
 

@@ -9,10 +9,12 @@ from feeds.emulator.venues.binance import BinanceServer
 from feeds.emulator.venues.bybit import BybitServer
 from feeds.emulator.venues.delta import DeltaServer
 from feeds.emulator.venues.derive import DeriveServer
+from feeds.emulator.venues.okx import OkxServer
 
 SERVERS: Final[Mapping[str, type[VenueServer]]] = {
     "deribit": DeribitServer,
     "binance": BinanceServer,
+    "okx": OkxServer,
     "bybit": BybitServer,
     "derive": DeriveServer,
     "delta": DeltaServer,

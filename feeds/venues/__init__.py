@@ -1,11 +1,12 @@
 """Stage 2 of 8: the one list of venues."""
 
 from feeds.venue import Venue
-from feeds.venues import binance, bybit, delta, delta_india, deribit, derive
+from feeds.venues import binance, bybit, delta, delta_india, deribit, derive, okx
 
 VENUES: dict[str, Venue] = {
     "deribit": deribit,
     "binance": binance,
+    "okx": okx,
     "bybit": bybit,
     "derive": derive,
     "delta": delta.VENUE,

@@ -12,9 +12,10 @@ from feeds.sequence import Change, SequenceCounts, SequenceState, SequenceTracke
 from tests.oracles.sequence import Chain
 
 SNAPSHOT, DELTA, WINDOW = FrameKind.SNAPSHOT, FrameKind.DELTA, FrameKind.WINDOW
+CHAINED = FrameKind.CHAINED
 WAITING, LIVE, GAPPED = SequenceState.WAITING, SequenceState.LIVE, SequenceState.GAPPED
 
-type_of = {"s": SNAPSHOT, "d": DELTA, "w": WINDOW}
+type_of = {"s": SNAPSHOT, "d": DELTA, "w": WINDOW, "c": CHAINED}
 
 
 def tables(*updates: tuple[int, FrameKind, int, int], rows_each: int = 1):
@@ -203,8 +204,44 @@ def test_only_the_rows_of_the_refused_frame_are_marked():
     assert rows["flags"].tolist() == [kept, kept, refused, refused, kept, kept]
 
 
+def test_a_chain_follows_where_its_numbers_stay_or_begin_anew():
+    tracker = SequenceTracker()
+    # The example of OKX's documentation: an update, a sign of life, a reset, an update.
+    chain = ((15, 10), (15, 15), (3, 15), (5, 3))
+    changes, rejected = accept(
+        tracker, (1, SNAPSHOT, 10, -1), *((1, CHAINED, seq, previous) for seq, previous in chain)
+    )
+    assert changes == [Change(0, 1, Turn.LIVE)]
+    assert rejected == [False] * 5
+    assert tracker.counts == SequenceCounts(snapshots=1)
+
+
+@pytest.mark.parametrize("stray", [(5, 3), (15, 15), (10, 9), (12, 11)])
+def test_a_chained_change_that_does_not_follow_is_a_gap_whatever_its_number(stray):
+    tracker = SequenceTracker()
+    accept(tracker, (1, SNAPSHOT, 10, -1))
+    changes, rejected = accept(tracker, (1, CHAINED, *stray), (1, CHAINED, 11, 10))
+    assert changes == [Change(0, 1, Turn.GAP)]
+    assert rejected == [True, True]
+
+
+def test_a_chained_change_never_starts_from_an_empty_book():
+    tracker = SequenceTracker()
+    changes, rejected = accept(tracker, (1, CHAINED, 4, 0))
+    assert (changes, rejected) == ([], [True])
+
+
+def test_a_sign_of_life_does_not_say_that_the_book_is_empty():
+    tracker = SequenceTracker()
+    frames, rows = tables((1, SNAPSHOT, 10, -1), (1, CHAINED, 10, 10), rows_each=0)
+    assert tracker.accept(frames, rows).changes == [
+        Change(0, 1, Turn.LIVE),
+        Change(0, 1, Turn.EMPTY),
+    ]
+
+
 UPDATES = st.lists(
-    st.tuples(st.integers(1, 3), st.sampled_from("sddddw"), st.integers(1, 8), st.integers(-1, 7)),
+    st.tuples(st.integers(1, 3), st.sampled_from("sdddccw"), st.integers(1, 8), st.integers(-1, 7)),
     max_size=30,
 )
 

@@ -20,6 +20,7 @@ from tests.feeds.toy_venue import (
     LIMITS,
     POLICY,
     CrampedToy,
+    FamilyToy,
     PagedToy,
     SplitToy,
     Toy,
@@ -501,6 +502,16 @@ async def test_discovery_follows_the_pages_of_a_list_and_posts_where_there_is_a_
         b'["B1","page-3+"]',
         b'["C1"]',
     ]
+
+
+async def test_discovery_asks_whatever_an_answer_leads_to_in_order():
+    world = World()
+    world.server.bodies = [(200, b'["?A","?B"]'), (200, b'["A1","A2"]'), (200, b'["B1"]')]
+    async with running(world, FamilyToy()):
+        await world.accepted("book.A1", "book.A2", "book.B1")
+    assert world.server.asked == ["of=", "family=A", "family=B"]
+    purposes = [r.name for r in world.inbox.of(RecordType.HTTP)]
+    assert purposes == ["instruments:all", "instruments:A", "instruments:B"]
 
 
 async def test_page_that_fails_fails_its_list_and_pages_without_end_are_cut():

@@ -142,6 +142,21 @@ class PagedToy(Toy):
         return found
 
 
+class FamilyToy(Toy):
+    """Its first answer names families (`?A`), each of which must be asked for its instruments."""
+
+    def instruments(self, body: bytes) -> Discovery:
+        found = super().instruments(body)
+        names = [listing.symbol for listing in found.listings]
+        found.listings = [listing for listing in found.listings if listing.symbol[0] != "?"]
+        found.further = tuple(
+            HttpRequest(name[1:], f"/instruments?family={name[1:]}")
+            for name in names
+            if name[0] == "?"
+        )
+        return found
+
+
 class SplitToy(Toy):
     """Trades have a path of their own, and clients must ping."""
 

@@ -1,8 +1,11 @@
-"""The sequence rule of one listing, as slow and plain as the words of docs/venues/deribit.md."""
+"""The sequence rule of one listing, as slow and plain as the words of docs/venues.
+
+Rules of Deribit, and of OKX for chained changes.
+"""
 
 
 class Chain:
-    """State of one listing; letters for the kinds: s snapshot, d change, w window."""
+    """State of one listing; letters for the kinds: s snapshot, d change, w window, c chained."""
 
     def __init__(self) -> None:
         self.state = "waiting"
@@ -14,7 +17,7 @@ class Chain:
             self._live(seq)
             return True
         if self.state == "waiting":
-            starts = kind in "sw" or previous == 0
+            starts = kind in "sw" or (kind == "d" and previous == 0)
             if starts:
                 self._live(seq)
             return starts
@@ -22,7 +25,7 @@ class Chain:
             closes = kind in "sw" and all(seq >= old for old in self.seen)
             if closes:
                 self._live(seq)
-            elif kind == "d":
+            elif kind in "dc":
                 self.seen.append(seq)
             return closes
         return self._accepts_live(kind, seq, previous)
@@ -33,6 +36,8 @@ class Chain:
             follows, broken = seq >= last, False
         elif kind == "s":
             follows, broken = seq >= last, seq < last
+        elif kind == "c":
+            follows, broken = previous == last, previous != last
         else:
             follows = seq > last and previous == last
             broken = seq > last and previous != last
