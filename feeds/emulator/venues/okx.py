@@ -43,6 +43,7 @@ _read_call: Final = msgspec.json.Decoder(_Call).decode
 class OkxServer(VenueServer):
     """The emulated OKX."""
 
+    REST_PATH: ClassVar[str] = "/api/v5"
     WS_PATH: ClassVar[str] = "/ws/v5/public"
 
     def __init__(self, market: Market, seed: int) -> None:
@@ -84,7 +85,8 @@ class OkxServer(VenueServer):
             else:
                 accepted, first = self.subscribe(connection, [name])
                 if not accepted:
-                    words = f"Wrong URL or channel:{arg.get('channel')},{name} doesn't exist"
+                    named = ",".join(f"{key}:{value}" for key, value in arg.items())
+                    words = f"Wrong URL or {named} doesn't exist."
                     said = {"id": call.id, "event": "error", "code": NO_CHANNEL, "msg": words}
             self._tell(connection, said)
             for content in first:
