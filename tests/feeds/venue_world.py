@@ -71,7 +71,7 @@ class Book:
 class VenueWorld:
     """One venue; `run` lets market, sockets and timers go on together, 100 ms a step."""
 
-    def __init__(self, name: str, *, options: int = 60, seed: int = 3, **channels: Any) -> None:
+    def __init__(self, name: str, *, options: int = 30, seed: int = 3, **channels: Any) -> None:
         self.name = name
         market = Market(seed, START_NS, options, profile=PROFILES[name])
         self.server = SERVERS[name](market, seed)

@@ -170,15 +170,13 @@ class OkxServer(VenueServer):
                 self._send(f"bbo-tbt:{symbol}", [self._window("bbo-tbt", number, after)])
 
     def _publish_tickers(self, ids: Ids) -> None:
-        for number in ids.tolist():
+        rows = self.market.tickers(ids)
+        for number, row in zip(ids.tolist(), rows, strict=True):
             symbol = self.market.universe.listings[number].symbol
-            for word, build in (
-                ("mark-price", self._mark), ("open-interest", self._open_interest),
-            ):  # fmt: skip
+            for word, build in (("mark-price", self._mark), ("open-interest", self._open_interest)):
                 name = f"{word}:{symbol}"
                 if name in self.listened:
-                    rows = self.market.tickers(np.array([number], np.int64))
-                    self._send(name, [build(number, rows[0])])
+                    self._send(name, [build(number, row)])
 
     def _publish_families(self) -> None:
         for coin, terms in enumerate(self._terms):
