@@ -8,7 +8,7 @@ import pytest
 
 from feeds.contract import ListingKind
 from feeds.errors import FrameError, SessionError
-from feeds.events import Flag, FrameKind, Kind
+from feeds.events import Flag, FrameKind, Kind, ListingState
 from feeds.grammar import parse, print_symbol
 from feeds.handler import VenueHandler
 from feeds.record import Record, RecordType
@@ -61,8 +61,7 @@ def test_recorded_frames_become_the_rows_their_text_says():
     assert mark["listing_id"] == 1
     assert mark["ex_ns"] == 1789953404883 * MS
     assert same(
-        [mark[n] for n in ("mark", "index", "forward", "open_interest")],
-        [2982.946, 81760.36521739, math.nan, math.nan],
+        [mark[n] for n in ("mark", "index", "open_interest")], [2982.946, 81760.36521739, math.nan]
     )
     assert same(
         [mark[n] for n in ("iv_bid", "iv_ask", "iv_mark", "delta", "gamma", "vega", "theta")],
@@ -80,6 +79,78 @@ def test_recorded_frames_become_the_rows_their_text_says():
         (2, -1, 15.0, f32(0.19), 2159, 1789953406025 * MS)
     ]
     assert len(out.trade_keys) == 1
+
+
+YEAR_MS = 365 * 86_400_000
+# What the recorded chain says of each option: expiry, strike, right, rate, mark volatility, mark,
+# delta, theta, gamma, vega. They were written at 1789953404883, the index was 81760.36521739.
+RECORDED_MARKS = {
+    "BTC-261225-92000-C": (1798185600000, 92000, 1, 0.0535, 0.371, 2982.946,
+                           0.32489797, -29.553143, 0.000023, 150.32834259),
+    "BTC-260923-78500-P": (1790150400000, 78500, -1, 0.053, 0.419, 137.335,
+                           -0.10466962, -107.75425702, 0.00006698, 11.72344402),
+    "BTC-261225-92000-P": (1798185600000, 92000, -1, 0.0535, 0.371, 11946.666,
+                           -0.67510203, -29.34712558, 0.00002316, 150.32834259),
+    "BTC-260922-78000-C": (1790064000000, 78000, 1, 0.053, 0.496, 3828.187,
+                           0.94781022, -75.38822477, 0.00005901, 5.16691258),
+    "BTC-261030-54000-P": (1793347200000, 54000, -1, 0.0548, 0.601, 76.611,
+                           -0.01279315, -6.90654509, 0.00000201, 8.85489859),
+}  # fmt: skip
+
+
+def normal(x: float) -> float:
+    return math.erfc(-x / math.sqrt(2)) / 2
+
+
+def density(x: float) -> float:
+    return math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_recorded_marks_are_those_of_the_forward_and_greeks_are_ours(number: int):
+    """Black's formula on the decoded forward gives the venue's own mark, to its rounding."""
+    name = list(RECORDED_MARKS)[number]
+    expiry_ms, strike, sign, rate, iv, mark, delta, theta, gamma, vega = RECORDED_MARKS[name]
+    (row,) = clean(binance, fixture(RECORDED), {name: 0}).tickers.view()
+    years = (expiry_ms - 1789953404883) / YEAR_MS
+    forward, root = float(row["forward"]), math.sqrt(years)
+    d1 = math.log(forward / strike) / (iv * root) + iv * root / 2
+    worth = math.exp(-rate * years) * sign * (
+        forward * normal(sign * d1) - strike * normal(sign * (d1 - iv * root))
+    )  # fmt: skip
+    assert worth == pytest.approx(mark, abs=0.01)
+    assert row["mark"] == mark
+    # Per 1 USD, per 0.01 of volatility, per day, of one coin.
+    spot = 81760.36521739
+    assert row["delta"] == np.float32(delta) == pytest.approx(sign * normal(sign * d1), abs=2e-5)
+    assert row["vega"] == np.float32(vega) == pytest.approx(spot * density(d1) * root / 100)
+    assert (row["gamma"], row["theta"]) == (np.float32(gamma), np.float32(theta))
+    if name == "BTC-260922-78000-C":
+        return  # A day from its expiry and in the money, its gamma and theta are a third off.
+    assert gamma == pytest.approx(density(d1) / (spot * iv * root), rel=0.02)
+    decay = spot * density(d1) * iv / (2 * root) / 365
+    assert -theta == pytest.approx(decay, rel=0.05)  # Without what the rate earns.
+
+
+def test_forward_is_the_index_carried_to_the_expiry_in_the_name():
+    (row,) = clean(binance, fixture(RECORDED), {CALL: 0}).tickers.view()
+    # 81760.36521739 x e^(0.0535 x 0.26104115), 8,232,195.117 s of 31,536,000.
+    assert row["forward"] == pytest.approx(82910.2168, abs=1e-4)
+    at_expiry = marks(mark(E=EXPIRY_MS, rf="0.5"), mark(E=EXPIRY_MS + 60_000, rf="0.5"))
+    assert (
+        clean(binance, [at_expiry], {CALL: 0}).tickers.view()["forward"].tolist() == [81760.3] * 2
+    )
+    unsaid = mark()
+    del unsaid["rf"]
+    odd = marks(mark(s="ODD"), mark(s="BTC-269999-92000-C"), mark(i="0.0"), unsaid)
+    ids = {CALL: 0, "ODD": 1, "BTC-269999-92000-C": 2}
+    assert np.isnan(clean(binance, [odd], ids).tickers.view()["forward"]).all()
+
+
+def test_recorded_volatility_of_a_bid_below_intrinsic_value_is_none():
+    (row,) = clean(binance, fixture(RECORDED), {"BTC-261225-92000-P": 0}).tickers.view()
+    assert np.isnan(row["iv_bid"])  # "0.00000060" on the wire
+    assert row["iv_ask"] == np.float32(0.64402342)
 
 
 def test_recorded_depth_is_a_window_and_book_ticker_a_quote():
@@ -134,7 +205,7 @@ def test_frames_of_the_retired_interface_are_counted_and_give_nothing():
     assert out.tickers.count == 2  # its open interest had today's shape
 
 
-def mark(**changes: str) -> dict[str, object]:
+def mark(**changes: object) -> dict[str, object]:
     return {
         "s": CALL, "mp": "2982.946", "E": 1789953404883, "e": "markPrice", "i": "81760.3",
         "P": "0.000", "bo": "3020.000", "ao": "3055.000", "bq": "2.25", "aq": "5.44",
@@ -173,6 +244,12 @@ def test_unlisted_options_of_a_chain_are_counted_and_the_listed_kept():
         b'{"stream":"btcusdt@optionMarkPrice","data":{}}',
         marks(mark(bo="-1")), marks(mark(bo="nan")), marks(mark(mp="1e13")),
         marks(mark(E="never")), marks(mark(b="-2")), marks(mark(bo="1e400")),
+        marks(mark(rf="11")), marks(mark(rf="nan")),
+        b'{"result"', b'{"id":"7"}', b'{"error":5}', b'{"result":null}', b'{"stream":"!optionSymb',
+        frame({"stream": "!optionSymbol", "data": {"s": CALL, "cs": "SLEEPING"}}),
+        frame({"stream": "!optionSymbol", "data": [{"s": CALL, "cs": "TRADING"}]}),
+        frame({"stream": "btcusdt@optionTrade", "data": {
+            "T": 1, "s": CALL, "t": 1, "p": "1", "q": "1", "S": "BUY", "X": "AUCTION"}}),
         b'{"stream":"x@optionMarkPrice","data":' + b"[" * 5000 + b"]" * 5000 + b"}",
         frame({"stream": "btcusdt@optionTrade", "data": {
             "T": 1, "s": CALL, "t": 1, "p": "1", "q": "1", "S": "BOTH"}}),
@@ -250,11 +327,14 @@ def test_odd_entries_are_counted_and_contradicting_names_told():
         body(
             entry(status="HALT"), entry(unit=0), entry(strikePrice="1e-12"), entry(filters=[]),
             entry(quoteAsset="EUR"), entry(side="BOTH"), entry(strikePrice="93000"),
+            entry(expiryDate=EXPIRY_MS + 3_600_000), entry(),
         )
     )  # fmt: skip
     assert found.left_out == {"halt": 1, "malformed": 5}
     assert found.listings[0].strike_e9 == 93_000 * 10**9
     assert "strike_e9 93000000000000" in found.conflicts[0]
+    assert f"expiry_ns {(EXPIRY_MS + 3_600_000) * MS}" in found.conflicts[1]
+    assert len(found.conflicts) == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"optionSymbols":5}', b"\xff"])
@@ -291,25 +371,43 @@ def listings(count: int = 3):
 
 
 def test_plan_has_chains_on_the_market_path_and_books_on_the_public_one():
-    plans = binance.subscriptions(listings(2), ChannelOptions(quotes=True), binance.LIMITS)
+    plans = binance.subscriptions(listings(2), ChannelOptions(), binance.LIMITS)
     assert [(plan.path, plan.channels) for plan in plans] == [
-        ("/market/stream", ("!index@arr", "btcusdt@optionMarkPrice",
-                            "btcusdt@optionOpenInterest@261225")),
+        ("/market/stream", ("!index@arr", "!optionSymbol", "btcusdt@openInterest@261225",
+                            "btcusdt@optionMarkPrice", "btcusdt@optionOpenInterest@261225")),
         ("/public/stream", (
             "btcusdt@optionTrade",
-            "btc-261225-90000-c@depth10@100ms", "btc-261225-90000-c@bookTicker",
-            "btc-261225-91000-c@depth10@100ms", "btc-261225-91000-c@bookTicker")),
+            "btc-261225-90000-c@depth10@100ms", "btc-261225-91000-c@depth10@100ms")),
     ]  # fmt: skip
     assert json.loads(plans[0].requests[0].text) == {
         "method": "SUBSCRIBE", "params": list(plans[0].channels), "id": 1001,
     }  # fmt: skip
 
 
+def test_best_prices_are_asked_for_only_where_no_book_brings_them():
+    """An option whose prices came on two streams would keep them if one connection is lost."""
+    quotes = ChannelOptions(quotes=True, trades=False)
+    both = binance.subscriptions(listings(2), quotes, binance.LIMITS)
+    assert both[1].channels == (
+        "btc-261225-90000-c@depth10@100ms", "btc-261225-91000-c@depth10@100ms"
+    )  # fmt: skip
+    alone = ChannelOptions(book="none", quotes=True, trades=False)
+    plans = binance.subscriptions(listings(2), alone, binance.LIMITS)
+    assert plans[1].channels == ("btc-261225-90000-c@bookTicker", "btc-261225-91000-c@bookTicker")
+    assert [r.channels for r in binance.resync(CALL, alone, 5)] == [
+        (f"{CALL.lower()}@bookTicker",)
+    ] * 2
+
+
+def test_an_empty_universe_asks_for_nothing():
+    assert binance.subscriptions([], ChannelOptions(), binance.LIMITS) == ()
+
+
 def test_plan_keeps_the_limits_and_does_not_depend_on_the_order():
     many = listings(450)
     plans = binance.subscriptions(many, ChannelOptions(), binance.LIMITS)
     assert plans == binance.subscriptions(many[::-1], ChannelOptions(), binance.LIMITS)
-    assert [len(plan.channels) for plan in plans] == [3, 200, 200, 51]
+    assert [len(plan.channels) for plan in plans] == [5, 200, 200, 51]
     for plan in plans:
         for request in plan.requests:
             assert len(request.channels) <= 100
@@ -348,42 +446,97 @@ def test_session_frames(content: bytes, wanted: Control | None):
 # The log
 
 
+class Log:
+    """A handler of this venue, and records for it, a nanosecond apart."""
+
+    def __init__(self, options: ChannelOptions) -> None:
+        self.names: list[str] = []
+        self.at = iter(range(1_789_953_404_000 * MS, 1_789_953_405_000 * MS))
+        self.handler = VenueHandler(binance, options, self.allocate, lambda _i, _at: None)
+
+    def allocate(self, listing) -> int:
+        self.names.append(listing.symbol)
+        return len(self.names) - 1
+
+    def record(self, kind: RecordType, name: str, payload: bytes, connection: int = 0) -> Record:
+        return Record(next(self.at), kind, "binance", connection, name, payload)
+
+    def instruments(self, *entries: dict[str, object]) -> Record:
+        return self.record(RecordType.HTTP, "instruments:x", body(*entries), -1)
+
+    def channels(self, name: str, connection: int, *streams: str) -> Record:
+        return self.record(RecordType.SUBSCRIPTION, name, frame(streams), connection)
+
+    def frame(self, payload: bytes, connection: int = 0) -> Record:
+        return self.record(RecordType.FRAME, "", payload, connection)
+
+    def close(self, connection: int) -> Record:
+        return self.record(RecordType.CONNECTION, "close", b"", connection)
+
+
+def depth(symbol: str, last: int = 5, bids=(("1", "1"),), asks=(("2", "1"),)) -> bytes:
+    data = {"T": 1, "s": symbol, "u": last, "b": bids, "a": asks}
+    return frame({"stream": f"{symbol.lower()}@depth10@100ms", "data": data})
+
+
 def test_chain_that_loses_its_connection_is_unknown_but_for_books_of_their_own():
     other = "BTC-261225-95000-C"
-    gone: list[tuple[int, int]] = []
-    names: list[str] = []
-
-    def allocate(listing):
-        names.append(listing.symbol)
-        return len(names) - 1
-
-    handler = VenueHandler(
-        binance, ChannelOptions(), allocate, lambda i, at: gone.append((i, at))
-    )  # fmt: skip
-    at = iter(range(1_789_953_404_000 * MS, 1_789_953_405_000 * MS))
-
-    def record(kind, name, payload, connection=0):
-        return Record(next(at), kind, "binance", connection, name, payload)
-
-    def channels(name, connection, *streams):
-        return record(RecordType.SUBSCRIPTION, name, frame(streams), connection)
-
-    depth = {"T": 1, "s": other, "u": 5, "b": [["1", "1"]], "a": [["2", "1"]]}
-    out = handler.consume([
-        record(RecordType.HTTP, "instruments:x", body(entry(), entry(other)), -1),
-        channels("accepted", 0, "btcusdt@optionMarkPrice"),
-        channels("accepted", 1, f"{other.lower()}@depth10@100ms"),
-        record(RecordType.FRAME, "", marks(mark(), mark(s=other))),
-        record(RecordType.FRAME, "", frame({"stream": "b@depth10@100ms", "data": depth}), 1),
-        record(RecordType.CONNECTION, "close", b"", 0),
+    log = Log(ChannelOptions())
+    out = log.handler.consume([
+        log.instruments(entry(), entry(other)),
+        log.channels("accepted", 0, "btcusdt@optionMarkPrice"),
+        log.channels("accepted", 1, f"{other.lower()}@depth10@100ms"),
+        log.frame(marks(mark(), mark(s=other))),
+        log.frame(depth(other), 1),
+        log.close(0),
     ])  # fmt: skip
-    assert names[:2] == [CALL, other]
+    assert log.names[:2] == [CALL, other]
     cleared = out.rows[out.rows["kind"] == Kind.CLEAR]
     assert cleared["listing_id"].tolist() == [0]
-    out = handler.consume([
-        channels("subscribe", 0, "btcusdt@optionMarkPrice"),
-        record(RecordType.TIMER, "first_data", b"btcusdt@optionMarkPrice", 0),
+    out = log.handler.consume([
+        log.channels("subscribe", 0, "btcusdt@optionMarkPrice"),
+        log.record(RecordType.TIMER, "first_data", b"btcusdt@optionMarkPrice", 0),
     ])  # fmt: skip
     assert out.rows["kind"].tolist() == [Kind.CLEAR]
-    out = handler.consume([channels("missing", 0, "btcusdt@optionMarkPrice")])
+    out = log.handler.consume([log.channels("missing", 0, "btcusdt@optionMarkPrice")])
     assert out.rows["kind"].tolist() == [Kind.CLEAR]
+
+
+def test_a_window_replaces_the_book_an_older_one_is_dropped_and_an_empty_one_is_known():
+    log = Log(ChannelOptions())
+    out = log.handler.consume([
+        log.instruments(entry()),
+        log.channels("accepted", 1, f"{CALL.lower()}@depth10@100ms"),
+        log.frame(depth(CALL, 7), 1),
+        log.frame(depth(CALL, 6, bids=[["3", "9"]]), 1),
+        log.frame(depth(CALL, 7, bids=[["4", "2"]], asks=[["3", "1"]]), 1),  # crossed
+        log.frame(depth(CALL, 8, bids=[], asks=[["2", "5"]]), 1),
+        log.frame(depth(CALL, 9, bids=[], asks=[]), 1),
+        log.close(1),
+        log.frame(depth(CALL, 2), 1),  # the next connection may count anew
+    ])  # fmt: skip
+    assert (out.counts["duplicates"], out.counts["gaps"], out.resync) == (1, 0, [])
+    assert tuples(out.rows[:5], "side", "price", "size") == [
+        (1, 1.0, 1.0), (-1, 2.0, 1.0), (1, 4.0, 2.0), (-1, 3.0, 1.0), (-1, 2.0, 5.0),
+    ]  # fmt: skip
+    empty, cleared, bid, _ = out.rows[5:]
+    assert (empty["kind"], empty["flags"], empty["side"]) == (
+        Kind.BOOK_SNAPSHOT, Flag.SNAPSHOT_START | Flag.LAST, 0,
+    )  # fmt: skip
+    assert np.isnan(empty["price"])
+    assert cleared["kind"] == Kind.CLEAR
+    assert (bid["price"], bid["seq"]) == (1.0, 2)
+
+
+def test_a_notice_of_a_new_option_asks_for_discovery():
+    log = Log(ChannelOptions())
+    new = CALL.replace("92000", "96000")
+    notices = [
+        frame({"stream": "!optionSymbol", "data": {
+            "e": "optionSymbol", "E": 1, "s": name, "ps": "BTCUSDT", "qa": "USDT", "d": "CALL",
+            "sp": "96000", "dt": EXPIRY_MS, "u": 1, "cs": "TRADING"}})
+        for name in (CALL, new)
+    ]  # fmt: skip
+    out = log.handler.consume([log.instruments(entry()), *map(log.frame, notices)])
+    assert out.discover == [new]
+    assert tuples(out.rows, "kind", "level") == [(Kind.STATE_CHANGE, ListingState.LIVE)]

@@ -24,7 +24,11 @@ NS_PER_MS: Final = 1_000_000
 DEPTHS: Final = (5, 10, 20)
 SECOND_STEPS: Final = 10
 OPEN_INTEREST_STEPS: Final = 600
-_MARKET: Final = ("optionMarkPrice", "optionOpenInterest", "arr")
+YEAR_NS: Final = 365 * 86_400 * 10**9
+# Streams of the market path, by what follows the first @; the retired name of the open interest is
+# not among them, so that it stays silent.
+_MARKET: Final = ("optionMarkPrice", "openInterest", "arr", "")
+_NEW_SYMBOLS: Final = "!optionSymbol"
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -85,7 +89,7 @@ class BinanceServer(VenueServer):
         name, _, tail = channel.partition("@")
         number = self._options.get(name, -1)
         if number < 0:
-            return name == "!index" or tail.startswith("option")
+            return name in ("!index", _NEW_SYMBOLS) or tail.startswith(("option", "openInterest"))
         alive = self.market.state[number] == ListingState.LIVE
         known = {"bookTicker"} | {f"depth{depth}@100ms" for depth in DEPTHS}
         return bool(alive) and tail in known
@@ -96,12 +100,27 @@ class BinanceServer(VenueServer):
 
     def publish(self, step: Step) -> None:
         """Send what a step changed to those who listen."""
+        self._publish_new(step)
         self._publish_trades(step)
         self._publish_books(step.touched, step)
         if step.index % SECOND_STEPS == 0:
             self._publish_chains()
         if step.index % OPEN_INTEREST_STEPS == 0:
             self._publish_open_interest()
+
+    def _publish_new(self, step: Step) -> None:
+        """Tell what was listed."""
+        listings = self.market.universe.listings
+        for number, state in step.states:
+            listing = listings[number]
+            if state == ListingState.LIVE and listing.kind == ListingKind.OPTION:
+                self._send(_NEW_SYMBOLS, {
+                    "e": "optionSymbol", "E": self._now_ms(), "s": listing.symbol,
+                    "ps": self._pair(number), "qa": listing.price_ccy,
+                    "d": "CALL" if listing.right == "C" else "PUT",
+                    "sp": f"{(listing.strike_e9 or 0) / E9:.3f}",
+                    "dt": (listing.expiry_ns or 0) // NS_PER_MS, "u": 1, "cs": "TRADING",
+                })  # fmt: skip
 
     def _publish_trades(self, step: Step) -> None:
         for trade in step.trades:
@@ -146,7 +165,7 @@ class BinanceServer(VenueServer):
 
     def _publish_open_interest(self) -> None:
         universe, flow = self.market.universe, self.market.flow
-        for name in [n for n in self.listened if "@optionOpenInterest@" in n]:
+        for name in [n for n in self.listened if "@openInterest@" in n]:
             pair, _, tail = name.partition("@")
             day = tail.rpartition("@")[2]
             numbers = [
@@ -183,6 +202,8 @@ class BinanceServer(VenueServer):
         prices = np.nan_to_num(books.prices(ids, books.ticks[ids, :, 0]))
         sizes = books.sizes(ids, books.lots[ids, :, 0])
         now_ms = self._now_ms()
+        years = np.maximum(universe.expiry_ns[ids] - now_ms * NS_PER_MS, NS_PER_MS) / YEAR_NS
+        rates = np.log(rows["forward"] / rows["index"]) / years
         return [
             {
                 "s": universe.listings[n].symbol, "mp": f"{row['mark']:.4f}", "E": now_ms,
@@ -190,12 +211,12 @@ class BinanceServer(VenueServer):
                 "bo": f"{price[BID]:.3f}", "ao": f"{price[ASK]:.3f}",
                 "bq": f"{size[BID]:.2f}", "aq": f"{size[ASK]:.2f}",
                 "b": _iv(row["iv_bid"]), "a": _iv(row["iv_ask"]), "hl": "0", "ll": "0",
-                "vo": f"{row['iv_mark']:.4f}", "rf": "0.0",
+                "vo": f"{row['iv_mark']:.4f}", "rf": f"{rate:.8f}",
                 "d": f"{row['delta']:.8f}", "t": f"{row['theta']:.6f}",
                 "g": f"{row['gamma']:.9f}", "v": f"{row['vega']:.8f}",
             }
-            for n, row, price, size in zip(
-                ids.tolist(), rows, prices.tolist(), sizes.tolist(), strict=True
+            for n, row, rate, price, size in zip(
+                ids.tolist(), rows, rates.tolist(), prices.tolist(), sizes.tolist(), strict=True
             )
         ]  # fmt: skip
 

@@ -7,6 +7,7 @@ was read (wire.py); one comprehension a column, as in Python the loop over messa
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from feeds.columns import (
     BID_ROWS,
     BOOK_WINDOW_CODE,
     CODE,
+    IVS,
     KEY,
     NO_PREVIOUS,
     NS_PER_MS,
@@ -31,14 +33,26 @@ from feeds.columns import (
     floats,
     ints,
 )
-from feeds.events import DecodeOut, Flag
+from feeds.errors import SymbolError
+from feeds.events import DecodeOut, Flag, LifecycleNotice, ListingState
+from feeds.grammar import default_expiry_ns, parse
 from feeds.trade_keys import structure_code, trade_keys
 from feeds.venues.binance import wire
 from feeds.venues.binance.universe import NAME
 
-_STREAM: Final = re.compile(rb'\s*\{\s*"stream"\s*:\s*"([ -!#-?A-~]*)@([a-zA-Z]*)([0-9]*)')
-_ANSWER: Final = (b'{"result"', b'{"id"', b'{"error"', b'{"code"')
+# The name of a stream: its instrument, then perhaps its kind and its depth.
+_STREAM: Final = re.compile(
+    rb'\s*\{\s*"stream"\s*:\s*"([ -!#-?A-~]*)(?:@([a-zA-Z]*)([0-9]*))?[^"]*"'
+)
 BLOCK: Final = "BLOCK"
+TRADING: Final = "TRADING"
+# The venue's solver ends here where no volatility gives the price, as below intrinsic value.
+IV_FLOOR: Final = 1e-6
+YEAR_NS: Final = 365 * 86_400 * 10**9
+NO_EXPIRY: Final = -1
+
+_INDEX: Final = TICKER_FIELDS.index("index")
+_FORWARD: Final = TICKER_FIELDS.index("forward")
 
 Family = Callable[[list[int], Batch], None]
 
@@ -59,25 +73,38 @@ def decode(
     for index, frame in enumerate(frames):
         stream = _STREAM.match(frame)
         if stream is not None:
-            family = _family_of(stream[1], stream[2].decode(), stream[3])
+            family = _family_of(stream[1], stream[2], stream[3])
             if family in FAMILIES:
                 by_family[family].append(index)
             else:
                 batch.skip("other_channel")
-        elif frame.lstrip().startswith(_ANSWER):
-            batch.skip("answer")
         else:
-            batch.failures.append((index, "message was neither of a stream nor an answer"))
+            _skip_answer(index, batch)
     for family, indexes in by_family.items():
         FAMILIES[family](indexes, batch)
     batch.write(out)
 
 
-def _family_of(head: bytes, kind: str, depth: bytes) -> str:
+def _family_of(head: bytes, kind: bytes | None, depth: bytes) -> str:
     """Name of a stream without its instrument and settings; a diff of depth has no number."""
-    if kind == "depth" and not depth:
+    if kind is None:
+        return head.decode()
+    if kind == b"depth" and not depth:
         return "diff"
-    return f"{head.decode()}@{kind}" if head.startswith(b"!") else kind
+    return (head + b"@" + kind if head.startswith(b"!") else kind).decode()
+
+
+def _skip_answer(index: int, batch: Batch) -> None:
+    """Count an answer to a request of ours; anything else is an error."""
+    try:
+        answer = wire.read_answer(batch.frames[index])
+    except (ValueError, RecursionError) as error:
+        batch.failures.append((index, str(error)))
+        return
+    if answer.id is None and answer.error is None and answer.code is None:
+        batch.failures.append((index, "message was neither of a stream nor an answer"))
+    else:
+        batch.skip("answer")
 
 
 def _add_marks(indexes: list[int], batch: Batch) -> None:
@@ -91,15 +118,38 @@ def _add_marks(indexes: list[int], batch: Batch) -> None:
     values = floats(
         [m.mark for m in marks] + [m.iv_bid for m in marks] + [m.iv_ask for m in marks]
         + [m.iv_mark for m in marks]
-        + [np.nan] * len(marks)  # The chain carries no forward.
+        + [m.rate for m in marks]  # A forward, soon.
         + [m.index for m in marks]
         + [np.nan] * len(marks)
         + [m.delta for m in marks] + [m.gamma for m in marks] + [m.vega for m in marks]
         + [m.theta for m in marks]
     ).reshape(len(TICKER_FIELDS), -1)  # fmt: skip
-    ivs = values[1:4]
-    ivs[ivs < 0] = np.nan  # -1 is none
+    ivs = values[IVS]
+    ivs[ivs <= IV_FLOOR] = np.nan  # -1 is none
+    values[_FORWARD] = _forwards(values[_INDEX], values[_FORWARD], marks, ex_ns)
     batch.add_tickers(frames, listings, ex_ns, values)
+
+
+def _forwards(indexes: Floats, rates: Floats, marks: Sequence[wire.Mark], ex_ns: Ints) -> Floats:
+    """Forward of each option's expiry: its index carried there at the venue's rate.
+
+    The venue states no forward; with this one Black's formula gives the marks that it states
+    (docs/venues/binance.md).
+    """
+    expiry_ns = ints([_expiry_ns(m.instrument_name) for m in marks])
+    years = np.maximum(expiry_ns - ex_ns, 0) / YEAR_NS
+    with np.errstate(over="ignore", invalid="ignore"):  # What overflows is out of range below.
+        forwards = indexes * np.exp(rates * years)
+    return np.where(expiry_ns == NO_EXPIRY, np.nan, forwards)
+
+
+@lru_cache(maxsize=8192)  # Reading a name takes 4 us, and a chain names all of its each second.
+def _expiry_ns(symbol: str) -> int:
+    """Expiry that an option's name says; NO_EXPIRY where it says none."""
+    try:
+        return default_expiry_ns(parse(NAME, symbol))
+    except SymbolError:
+        return NO_EXPIRY
 
 
 def _add_quotes(indexes: list[int], batch: Batch) -> None:
@@ -183,6 +233,19 @@ def _add_indexes(indexes: list[int], batch: Batch) -> None:
     batch.add_tickers(frames, listings, _times_ns(entries), values)
 
 
+def _add_new_symbols(indexes: list[int], batch: Batch) -> None:
+    """Add notices of options that were listed."""
+    notices, indexes = _read(wire.read_new_symbol, indexes, batch)
+    for notice, index in zip(notices, indexes, strict=True):
+        name = notice.instrument_name
+        if notice.status != TRADING:
+            status = notice.status[:32]
+            batch.failures.append((index, f"{name} status was {status!r}, expected {TRADING}"))
+            continue
+        rx_ns = int(batch.received[index])
+        batch.lifecycle.append(LifecycleNotice(rx_ns, name, ListingState.LIVE))
+
+
 def _no_values(count: int) -> Floats:
     return np.full((len(TICKER_FIELDS), count), np.nan)
 
@@ -222,4 +285,5 @@ FAMILIES: Final[dict[str, Family]] = {
     "optionOpenInterest": _add_open_interest,
     "openInterest": _add_open_interest,  # the documentation's other spelling
     "!index@arr": _add_indexes,
+    "!optionSymbol": _add_new_symbols,
 }

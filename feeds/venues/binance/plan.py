@@ -41,7 +41,11 @@ NOTICE_MAX_CHARS: Final = 512
 _MARK: Final = "@optionMarkPrice"
 _PARTS_OF_OPTION: Final = 4
 # Streams of the market path, by what follows the first @; the others are of the public path.
-_OF_MARKET: Final = ("optionMarkPrice", "optionOpenInterest", "arr")
+_OF_MARKET: Final = ("optionMarkPrice", "openInterest", "optionOpenInterest", "arr", "")
+_NEW_SYMBOLS: Final = "!optionSymbol"
+# The documentation has both names in one page, the venue's newer clients the first alone. Whichever
+# does not exist stays silent.
+_OPEN_INTEREST: Final = ("openInterest", "optionOpenInterest")
 
 
 def subscriptions(
@@ -140,7 +144,7 @@ def owes_first_frame(channel: str) -> bool:
 
 def is_of_market(stream: str) -> bool:
     """Whether a stream is served under the market path."""
-    return stream.split("@")[1] in _OF_MARKET
+    return stream.partition("@")[2].partition("@")[0] in _OF_MARKET
 
 
 def _streams(listings: Sequence[Listing], options: ChannelOptions) -> list[str]:
@@ -148,7 +152,7 @@ def _streams(listings: Sequence[Listing], options: ChannelOptions) -> list[str]:
     ordered = sorted(
         (one for one in listings if one.kind == ListingKind.OPTION), key=lambda one: one.symbol
     )
-    wide: set[str] = set()
+    wide: set[str] = {_NEW_SYMBOLS} if ordered else set()
     for listing in ordered:
         wide.update(_wide_streams(listing, options))
     own = (stream for one in ordered for stream in _top_streams(one.symbol, options))
@@ -163,13 +167,14 @@ def _wide_streams(listing: Listing, options: ChannelOptions) -> Iterator[str]:
         yield f"{pair}{_MARK}"
     if options.tickers and listing.expiry_ns is not None:
         day = datetime.fromtimestamp(listing.expiry_ns // E9, UTC)
-        yield f"{pair}@optionOpenInterest@{day:%y%m%d}"
+        for name in _OPEN_INTEREST:
+            yield f"{pair}@{name}@{day:%y%m%d}"
     if options.trades:
         yield f"{pair}@optionTrade"
 
 
 def _top_streams(symbol: str, options: ChannelOptions) -> Iterator[str]:
-    """Streams of one option that its best prices come from.
+    """The stream of one option that its best prices come from: quotes are needless beside a book.
 
     The venue's increments of a book begin at a body fetched over HTTP, which a session does not do:
     `delta` takes the window, whose every frame is whole.
@@ -177,7 +182,7 @@ def _top_streams(symbol: str, options: ChannelOptions) -> Iterator[str]:
     if options.book != "none":
         depth = next((d for d in WINDOW_DEPTHS if d >= options.book_depth), WINDOW_DEPTHS[-1])
         yield f"{symbol.lower()}@depth{depth}@100ms"
-    if options.quotes:
+    elif options.quotes:
         yield f"{symbol.lower()}@bookTicker"
 
 

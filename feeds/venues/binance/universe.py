@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from feeds.contract import INT64_MAX, Listing, ListingKind, check_listing, exact_e9
 from feeds.errors import FrameError, SymbolError
-from feeds.grammar import parse
+from feeds.grammar import default_expiry_ns, parse
 from feeds.venue import Discovery, HttpRequest
 from feeds.venues.binance.wire import index_symbol
 
@@ -99,7 +99,8 @@ def _add(entry: bytes, found: Discovery) -> None:
     found.listings.append(listing)
     if _named_otherwise(listing):
         found.conflicts.append(
-            f"{NAME} {listing.symbol}: fields say strike_e9 {listing.strike_e9} {listing.right}"
+            f"{NAME} {listing.symbol}: fields say strike_e9 {listing.strike_e9} {listing.right} "
+            f"expiry_ns {listing.expiry_ns}"
         )
 
 
@@ -165,6 +166,6 @@ def _named_otherwise(listing: Listing) -> bool:
         parsed = parse(NAME, listing.symbol)
     except SymbolError:
         return True
-    return (parsed.underlying, parsed.strike_e9, parsed.right) != (
-        listing.underlying, listing.strike_e9, listing.right,
+    return (parsed.underlying, parsed.strike_e9, parsed.right, default_expiry_ns(parsed)) != (
+        listing.underlying, listing.strike_e9, listing.right, listing.expiry_ns,
     )  # fmt: skip

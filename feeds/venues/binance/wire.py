@@ -24,6 +24,7 @@ Amount = Annotated[float, Meta(ge=0, le=1e15)]
 TradeAmount = Annotated[float, Meta(gt=0, le=1e15)]
 # -1 says that there is none.
 Iv = Annotated[float, Meta(ge=-1, le=1e6)]
+Rate = Annotated[float, Meta(ge=-10, le=10)]
 
 Level = tuple[Price, Amount]
 
@@ -31,7 +32,7 @@ Level = tuple[Price, Amount]
 class Mark(Struct, gc=False, rename={"instrument_name": "s", "mark": "mp", "time_ms": "E",
         "index": "i", "bid": "bo", "ask": "ao", "bid_size": "bq", "ask_size": "aq",
         "iv_bid": "b", "iv_ask": "a", "iv_mark": "vo", "delta": "d", "theta": "t",
-        "gamma": "g", "vega": "v"}):  # fmt: skip
+        "gamma": "g", "vega": "v", "rate": "rf"}):  # fmt: skip
     """One option of {underlying}@optionMarkPrice; greeks are of one coin, prices of one unit."""
 
     instrument_name: str
@@ -45,6 +46,7 @@ class Mark(Struct, gc=False, rename={"instrument_name": "s", "mark": "mp", "time
     iv_bid: Iv
     iv_ask: Iv
     iv_mark: Iv
+    rate: Rate = math.nan
     delta: float = math.nan
     theta: float = math.nan
     gamma: float = math.nan
@@ -92,7 +94,7 @@ class Trade(Struct, gc=False, rename={"time_ms": "T", "instrument_name": "s", "t
     price: Price
     size: TradeAmount
     side: Side
-    kind: str = ""
+    kind: Literal["MARKET", "BLOCK"] = "MARKET"
 
 
 class OpenInterest(Struct, gc=False, rename={"time_ms": "E", "instrument_name": "s",
@@ -117,6 +119,13 @@ class Index(Struct, gc=False, rename={"time_ms": "E", "pair": "s", "price": "p"}
         return index_symbol(self.pair)
 
 
+class NewSymbol(Struct, gc=False, rename={"instrument_name": "s", "status": "cs"}):
+    """Entry of !optionSymbol: a whole option, of which name and status are enough."""
+
+    instrument_name: str
+    status: str
+
+
 class _MarkMessage(Struct, gc=False):
     data: list[Mark]
 
@@ -139,6 +148,10 @@ class _OpenInterestMessage(Struct, gc=False):
 
 class _IndexMessage(Struct, gc=False):
     data: list[Index]
+
+
+class _NewSymbolMessage(Struct, gc=False):
+    data: NewSymbol
 
 
 class ErrorBody(Struct, gc=False):
@@ -170,4 +183,5 @@ read_quote: Final = msgspec.json.Decoder(_QuoteMessage, strict=False).decode
 read_trade: Final = msgspec.json.Decoder(_TradeMessage, strict=False).decode
 read_open_interest: Final = msgspec.json.Decoder(_OpenInterestMessage, strict=False).decode
 read_indexes: Final = msgspec.json.Decoder(_IndexMessage, strict=False).decode
+read_new_symbol: Final = msgspec.json.Decoder(_NewSymbolMessage).decode
 read_answer: Final = msgspec.json.Decoder(Answer).decode
