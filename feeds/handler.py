@@ -318,12 +318,15 @@ class VenueHandler:
             self._clear_chain(chain, record.rx_ns, stretch)
 
     def _clear_chain(self, chain: tuple[str, str], rx_ns: int, stretch: "_Stretch") -> None:
-        """Make the quotes of a chain unknown, but for options that have a channel of their own."""
-        for listing in self._listings.values():
+        """Make the quotes of a chain unknown, but for options whose book stands on its own.
+
+        A book that was asked for and has not come yet is no book: the chain quotes the option.
+        """
+        for listing_id, listing in self._listings.items():
             if (
                 (listing.underlying, listing.price_ccy) == chain
                 and listing.kind == ListingKind.OPTION
-                and listing.symbol not in self._carrier
+                and self._tracker.state(listing_id) != SequenceState.LIVE
             ):
                 self._clear(listing.symbol, rx_ns, stretch)
 

@@ -502,6 +502,19 @@ def test_chain_that_loses_its_connection_is_unknown_but_for_books_of_their_own()
     assert out.rows["kind"].tolist() == [Kind.CLEAR]
 
 
+def test_a_book_that_never_came_leaves_its_option_to_the_chain():
+    """The venue accepts any stream without a word, so that being accepted proves no book."""
+    log = Log(ChannelOptions())
+    out = log.handler.consume([
+        log.instruments(entry()),
+        log.channels("accepted", 0, "btcusdt@optionMarkPrice"),
+        log.channels("accepted", 1, f"{CALL.lower()}@depth10@100ms"),
+        log.frame(marks(mark())),
+        log.close(0),
+    ])  # fmt: skip
+    assert out.rows["kind"].tolist() == [Kind.QUOTE, Kind.QUOTE, Kind.CLEAR]
+
+
 def test_a_window_replaces_the_book_an_older_one_is_dropped_and_an_empty_one_is_known():
     log = Log(ChannelOptions())
     out = log.handler.consume([
