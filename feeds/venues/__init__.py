@@ -1,9 +1,12 @@
 """Stage 2 of 8: the one list of venues."""
 
 from feeds.venue import Venue
-from feeds.venues import deribit
+from feeds.venues import bullish, deribit
 
-VENUES: dict[str, Venue] = {"deribit": deribit}
+VENUES: dict[str, Venue] = {
+    "deribit": deribit,
+    "bullish": bullish,
+}
 
 
 def warm_up() -> None:
