@@ -1,7 +1,7 @@
 """Stage 2 of 8: the one list of venues."""
 
 from feeds.venue import Venue
-from feeds.venues import binance, bybit, delta, delta_india, deribit, derive, okx
+from feeds.venues import binance, bullish, bybit, delta, delta_india, deribit, derive, okx
 
 VENUES: dict[str, Venue] = {
     "deribit": deribit,
@@ -11,6 +11,7 @@ VENUES: dict[str, Venue] = {
     "derive": derive,
     "delta": delta.VENUE,
     "delta_india": delta_india.VENUE,
+    "bullish": bullish,
 }
 
 
