@@ -80,7 +80,9 @@ async def serve(options: argparse.Namespace) -> None:
     """Serve until told to stop."""
     start_ns = options.start_ns or time.time_ns()
     servers = [_server(name, options, start_ns) for name in options.venues]
+    markets = dict(zip(options.venues, (server.market for server in servers), strict=True))
     for server in servers:
+        server.peers = markets
         await server.start(options.host)
     stopped = asyncio.Event()
     _stop_with_parent(stopped)

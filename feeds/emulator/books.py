@@ -18,6 +18,7 @@ BID, ASK = 0, 1
 COARSE: Final = 5  # The coarse tick is five fine ones (feeds/venues: 0.0001 and 0.0005).
 # Fair values land on ticks up to rounding; a price this near to a tick counts as on it.
 _SNAP: Final = 1e-7
+_FIRST_CHANGE_ID: Final = 1_000_000
 
 Ids = NDArray[np.int64]
 Ints = NDArray[np.int64]
@@ -37,7 +38,7 @@ class Books:
         self.ticks: Block = np.zeros((count, 2, LEVELS), np.int32)
         self.lots: Block = np.zeros((count, 2, LEVELS), np.int32)
         self.change_id: Ints = np.zeros(count, np.int64)
-        self.next_change_id = 1_000_000
+        self.next_change_id = _FIRST_CHANGE_ID
         self._per_unit = universe.per_unit
         self._knee = universe.knee
         self._lot_size = universe.lot_size
@@ -103,6 +104,12 @@ class Books:
         """Empty both sides."""
         self.ticks[ids] = 0
         self.lots[ids] = 0
+
+    def number_anew(self) -> None:
+        """Begin the numbers of changes again, as a server that was restarted does."""
+        self.next_change_id = _FIRST_CHANGE_ID
+        every = np.arange(len(self.change_id))
+        self.number_changes(every, np.ones(len(every), np.int64))
 
     def number_changes(self, ids: Ids, changed_levels: Ints) -> Ints:
         """Give each changed listing its next change_id; returns the previous ones.

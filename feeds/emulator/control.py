@@ -3,38 +3,30 @@
     GET  /emulator/status    step, simulated time, counters, faults that struck
     GET  /emulator/books     true books: symbol -> bids, asks, change_id, state; ?symbols=A,B
     GET  /emulator/truth     every planted event
-    POST /emulator/plant     {"kind","target","in_s","duration_s","intensity","side"}, or a list
+    POST /emulator/plant     {"kind","target","in_s","duration_s","intensity","side"}, or a list;
+                             across venues also "against" or "follow_s" (across.py)
     POST /emulator/mark      {"in_s": 0}: plants the demonstration's schedule from that moment
     POST /emulator/fault     a Fault (faults.py), or a list
 
 A request that cannot be read is answered 400 with what was expected.
 """
 
-from typing import Any, Final, Literal, Protocol
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
 import msgspec
 from aiohttp import web
 
 from feeds.contract import E9, ListingKind
+from feeds.emulator.across import PlantRequest, plant
 from feeds.emulator.books import ASK, BID
 from feeds.emulator.faults import FAULTS_MAX, Fault, Faults
 from feeds.emulator.market import Market, side_levels
-from feeds.emulator.planted import Kind, Plant, demo_schedule
+from feeds.emulator.planted import demo_schedule
 from feeds.errors import SymbolError
 from feeds.events import ListingState
 
 _encode: Final = msgspec.json.Encoder().encode
-
-
-class PlantRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """A plant whose start is relative to now, simulated seconds."""
-
-    kind: Kind
-    target: str
-    in_s: float = 0.0
-    duration_s: float = 15.0
-    intensity: float = 4.0
-    side: Literal[-1, 0, 1] = 1
 
 
 class MarkRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,6 +39,7 @@ class Controlled(Protocol):
     """What the control needs of a server."""
 
     market: Market
+    peers: Mapping[str, Market]
     faults: Faults
     counters: dict[str, int]
 
@@ -115,19 +108,9 @@ class _Control:
             asked = msgspec.json.decode(
                 await request.read(), type=PlantRequest | list[PlantRequest]
             )
-            market = self._server.market
-            plants = [
-                Plant(
-                    one.kind,
-                    one.target,
-                    market.now_ns + int(one.in_s * E9),
-                    one.duration_s,
-                    one.intensity,
-                    one.side,
-                )
-                for one in (asked if isinstance(asked, list) else [asked])
-            ]
-            return _json([market.planter.add(plant) for plant in plants])
+            own, peers = self._server.market.universe.profile.venue, self._server.peers
+            requests = asked if isinstance(asked, list) else [asked]
+            return _json([truth for one in requests for truth in plant(peers, own, one)])
         except (msgspec.DecodeError, SymbolError) as error:
             return _refusal(error)
 

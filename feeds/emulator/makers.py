@@ -16,6 +16,9 @@ traded against. Awake, it places a ladder around its fair value, rounded outward
 no bid; other one-sided options are chosen among the two quiet classes until 14 percent of options
 show one side only.
 
+A venue's profile may widen all half-spreads, deepen its options and let its makers see prices late
+(profiles.py).
+
 What stays with a listing for good (half-spread, median lots, number of levels, which sides it
 shows) is drawn from the generator of the habits, all else from that of the seed.
 """
@@ -27,7 +30,7 @@ from numpy.typing import NDArray
 
 from feeds.contract import ListingKind
 from feeds.emulator.books import ASK, BID, LEVELS, Block, Books, Ids
-from feeds.emulator.prices import Prices
+from feeds.emulator.prices import Smiles
 from feeds.emulator.pricing import Floats
 from feeds.emulator.universe import Universe
 
@@ -53,15 +56,16 @@ class Makers:
     """Quotes of all listings; `wake` moves the books of the listings that are due.
 
     iv_shift: float64[listing], volatility added to the smile by trades (fraction), decays.
-    shift: float64[listing], half-spreads added to fair value by a planted event. push:
-    float64[listing], log-size tilt added to the lean by a planted event. keep: float64[listing,
-    side], share of the depth that is left by a planted event.
+    iv_push: the same by a planted event. shift: float64[listing], half-spreads added to fair value
+    by a planted event. push: float64[listing], log-size tilt added to the lean by a planted event.
+    keep: float64[listing, side], share of the depth that is left by a planted event. hidden,
+    crossed: bool[listing], a fault empties the book or puts its best bid above its best ask.
     """
 
     def __init__(
         self,
         universe: Universe,
-        prices: Prices,
+        prices: Smiles,
         books: Books,
         rng: np.random.Generator,
         habits: np.random.Generator,
@@ -73,9 +77,12 @@ class Makers:
         is_perp = universe.kind == ListingKind.PERP
         self.group = np.where(is_perp, PERP_CLASS, universe.activity).astype(np.int64)
         self.iv_shift = np.zeros(count)
+        self.iv_push = np.zeros(count)
         self.shift = np.zeros(count)
         self.push = np.zeros(count)
         self.keep = np.ones((count, 2))
+        self.hidden: Bools = np.zeros(count, bool)
+        self.crossed: Bools = np.zeros(count, bool)
         self.open_side: Bools = np.ones((count, 2), bool)
         self.quoted: Bools = is_perp | (universe.kind == ListingKind.OPTION)
         self.quoted[universe.public :] = False
@@ -86,6 +93,7 @@ class Makers:
         self._points *= universe.profile.width
         factor = np.exp(0.4 * habits.standard_normal(count))
         self.median_lots = _MEDIAN_LOTS[self.group] * factor
+        self.median_lots[~is_perp] *= universe.profile.depth
         fewer = habits.integers(0, 1 + _LEVELS[self.group] // 3, count)
         self._levels = np.where(is_perp, LEVELS, np.maximum(1, _LEVELS[self.group] - fewer))
         self._spacing = np.ones(count, np.int64)
@@ -136,16 +144,16 @@ class Makers:
         """Requote listings and set their next wake."""
         if not len(ids):
             return
-        value, delta, vega = self._prices.fair(ids, self.iv_shift[ids])
+        value, delta, vega = self._prices.fair(ids, self.iv_shift[ids] + self.iv_push[ids])
         half = self._half_spread(ids, value, delta, vega)
         middle = value + self.shift[ids] * half
         bid = self._books.tick_below(ids, middle - half)
         ask = np.maximum(self._books.tick_above(ids, middle + half), np.maximum(bid, 0) + 1)
+        bid = np.where(self.crossed[ids], ask + 1, bid)
         away = self._spacing[ids, None] * self._rungs
         ticks = np.stack([bid[:, None] - away, ask[:, None] + away], axis=1)
-        shown = (self._rungs < self._levels[ids, None])[:, None, :] & self.open_side[ids][
-            :, :, None
-        ]
+        sides = self.open_side[ids] & ~self.hidden[ids, None]
+        shown = (self._rungs < self._levels[ids, None])[:, None, :] & sides[:, :, None]
         shown = shown & (ticks >= 1)
         self._place(ids, np.where(shown, ticks, 0).astype(np.int32), now_ns)
         forward = self._prices.forward[self._universe.slice[ids]]

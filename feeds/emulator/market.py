@@ -1,11 +1,11 @@
 """Stage 1 of 8, simulated: the market as a stepper; one step is 100 ms of simulated time.
 
 `Market.step` moves prices, lets orders trade against the standing books and the makers requote
-behind them, and says what changed. It asks no clock and opens nothing: the server (deribit.py) and
+behind them, and says what changed. It asks no clock and opens nothing: the server (server.py) and
 the rows path (rows.py) drive the same market, so equal seeds and start times give equal markets on
 both. Every random number comes from generators seeded with (seed, purpose) or, for the habits of a
 listing's makers and traders, with (habits, purpose); a client cannot change the market, only
-planted events and lifecycle calls can.
+planted events, lifecycle calls and faults can.
 
 Habits are the same for every seed unless asked for, as the universe is: a listing is then as wide,
 deep and busy under one seed as under another, and baselines learned under one hold under another.
@@ -23,7 +23,7 @@ from feeds.emulator.books import Block, Books, Ids
 from feeds.emulator.flow import Flow, Trade
 from feeds.emulator.makers import Makers
 from feeds.emulator.planted import Plant, Planter
-from feeds.emulator.prices import Prices
+from feeds.emulator.prices import LatePrices, Prices, Smiles
 from feeds.emulator.pricing import Floats, greeks, implied_volatility
 from feeds.emulator.profiles import DERIBIT, Profile
 from feeds.emulator.universe import Universe, build_universe
@@ -88,8 +88,10 @@ class Market:
         streams += [np.random.default_rng([seed, purpose, *own]) for purpose in (1, 2)]
         kept = [np.random.default_rng([habits, purpose, *own]) for purpose in (3, 4)]
         self.prices = Prices(self.universe, streams[0], STEP_S)
+        self._late = LatePrices(self.prices, profile.lag_steps) if profile.lag_steps else None
+        seen: Smiles = self.prices if self._late is None else self._late
         self.books = Books(self.universe)
-        self.makers = Makers(self.universe, self.prices, self.books, streams[1], kept[0])
+        self.makers = Makers(self.universe, seen, self.books, streams[1], kept[0])
         self.flow = Flow(self.universe, self.books, self.makers, streams[2], STEP_S, kept[1])
         self.planter = Planter(self.universe, self.books, self.makers, self.flow)
         self.state: NDArray[np.int8] = np.full(
@@ -101,8 +103,7 @@ class Market:
         self._to_expire: list[int] = []
         self._next_expiry_ns = self.universe.expiries_ns[0]
         self.makers.open_market(self.now_ns)
-        every = np.arange(len(self.universe.listings))
-        self.books.number_changes(every, np.ones(len(every), np.int64))
+        self.books.number_anew()
         for plant in plants:
             self.planter.add(plant)
 
@@ -112,6 +113,8 @@ class Market:
         self.now_ns += STEP_NS
         now_ns = self.now_ns
         self.prices.step(now_ns)
+        if self._late is not None:
+            self._late.follow()
         if self.index % _PRESSURE_STEPS == 0:
             self.makers.decay_pressure(_PRESSURE_FADE)
         states = self._lifecycle()
@@ -188,7 +191,7 @@ class Market:
         rows["delta"], rows["gamma"] = found.delta, found.gamma
         rows["vega"], rows["theta"] = found.vega, found.theta
         best = self.books.prices(ids, self.books.ticks[ids, :, 0])
-        usd = best * np.where(universe.inverse[ids], forward, 1.0)[:, None]
+        usd = best * self._usd_per_price(ids, forward)[:, None]
         # One call for bids and asks halves the fixed cost of numpy.
         rows["iv_bid"], rows["iv_ask"] = implied_volatility(
             usd.T.ravel(),
@@ -204,12 +207,16 @@ class Market:
         """Implied volatility of one native option price, fraction; NaN where there is none."""
         universe, of = self.universe, int(self.universe.slice[listing])
         forward = self.prices.forward[of : of + 1]
-        usd = np.array([price]) * (forward if universe.inverse[listing] else 1.0)
+        usd = price * self._usd_per_price(np.array([listing]), forward)
         at = slice(listing, listing + 1)
         found: Floats = implied_volatility(
             usd, forward, universe.strike[at], self.prices.years[of : of + 1], universe.is_call[at]
         )
         return float(found[0])
+
+    def _usd_per_price(self, ids: Ids, forward: Floats) -> Floats:
+        """USD for one coin in one unit of a native option price."""
+        return np.where(self.universe.inverse[ids], forward, 1.0) / self.universe.price_per[ids]
 
     def _lifecycle(self) -> tuple[tuple[int, ListingState], ...]:
         """List and expire what is due in this step."""

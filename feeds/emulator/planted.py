@@ -8,9 +8,13 @@
 | block       | E6    | one block print of 20 x times the listing's median order, off the book    |
 | pressure    | E7    | sizes of a slice tilt by 0.5 x (log), orders at x max(own, 0.02 a second), |
 |             |       | calls one way and puts the other                                          |
+| crossed     | E5    | quotes of one contract move 1 + x half-spreads: up on one venue and down  |
+|             |       | on another, so that the bid there stands above the ask here (across.py)   |
+| lead        | E10   | volatility of a slice moves x points; on other venues later (across.py)   |
 
 side: +1 buys, or the bid is pulled; -1 sells, or the ask is pulled; 0 (pull only) both sides. For
-a dislocation +1 is up. A target is an instrument name or a slice such as `BTC-27MAR26`.
+a dislocation, crossed and lead +1 is up. A target is an instrument name, a slice as the venue
+spells it (`BTC-27MAR26`), or a slice or contract in canonical text (`BTC-20260327T0800Z`).
 """
 
 from dataclasses import dataclass, field
@@ -20,17 +24,20 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from feeds.contract import E9
+from feeds.contract import E9, Listing
 from feeds.emulator.books import ASK, BID, Books
 from feeds.emulator.flow import BUY, SELL, Flow, Order
 from feeds.emulator.makers import Makers
 from feeds.emulator.universe import Universe
 from feeds.errors import SymbolError
 
-Kind = Literal["sweep", "pull", "dislocation", "block", "pressure"]
+Kind = Literal["sweep", "pull", "dislocation", "block", "pressure", "crossed", "lead"]
 EVENT_IDS: Final[dict[str, str]] = {
     "sweep": "E1", "pull": "E2", "dislocation": "E4", "block": "E6", "pressure": "E7",
+    "crossed": "E5", "lead": "E10",
 }  # fmt: skip
+REQUOTED: Final = ("pull", "dislocation", "pressure", "crossed", "lead")
+Disturbance = Literal["empty_book", "crossed_book"]
 PLANTS_MAX: Final = 10_000  # of one run; more are refused
 _SWEEP_FLOOR_PER_S: Final = 0.1
 _PRESSURE_FLOOR_PER_S: Final = 0.02
@@ -58,6 +65,7 @@ class Truth(msgspec.Struct, frozen=True):
     """What was planted: the listings it touches and when."""
 
     id: int
+    venue: str
     event: str
     kind: Kind
     target: str
@@ -79,6 +87,7 @@ class Planter:
     truth: list[Truth] = field(default_factory=list)
     _waiting: list[tuple[Plant, NDArray[np.int64]]] = field(default_factory=list)
     _active: list[tuple[Plant, NDArray[np.int64]]] = field(default_factory=list)
+    _disturbed: list[tuple[Disturbance, int, int]] = field(default_factory=list)
 
     def add(self, plant: Plant) -> Truth:
         """Plant an event; it starts at the first step that ends at or after its start.
@@ -96,6 +105,7 @@ class Planter:
         ids = self._listings(plant.target)
         truth = Truth(
             id=len(self.truth) + 1,
+            venue=self.universe.profile.venue,
             event=EVENT_IDS[plant.kind],
             kind=plant.kind,
             target=plant.target,
@@ -109,8 +119,24 @@ class Planter:
         self._waiting.append((plant, ids))
         return truth
 
+    def disturb(self, kind: Disturbance, symbol: str, until_ns: int) -> None:
+        """Break one book at once and until then: a fault, no event, so no truth is told.
+
+        Raises:
+            SymbolError: no such instrument, or the list is full.
+        """
+        number = self.universe.ids.get(symbol, -1)
+        if number < 0 or len(self._disturbed) >= PLANTS_MAX:
+            raise SymbolError(f"{kind}: instrument was {symbol!r}, expected one with a book")
+        self._disturbed.append((kind, number, until_ns))
+        self._break_books({number})
+
     def step(self, now_ns: int) -> list[Order]:
         """Start and end what is due; returns the block prints of this step."""
+        mended = {number for _, number, until_ns in self._disturbed if until_ns <= now_ns}
+        if mended:
+            self._disturbed = [entry for entry in self._disturbed if entry[2] > now_ns]
+            self._break_books(mended)
         started = [entry for entry in self._waiting if entry[0].start_ns <= now_ns]
         ended = [entry for entry in self._active if entry[0].end_ns <= now_ns]
         if not started and not ended:
@@ -120,16 +146,25 @@ class Planter:
         self._active += [entry for entry in started if entry[0].kind != "block"]
         self._restore()
         for plant, ids in started + ended:
-            if plant.kind in ("pull", "dislocation", "pressure"):
+            if plant.kind in REQUOTED:
                 self.makers.at_once(ids)
         return [self._block(plant, int(i)) for plant, ids in started for i in ids
                 if plant.kind == "block"]  # fmt: skip
+
+    def _break_books(self, changed: set[int]) -> None:
+        """Tell the makers which books are broken; they requote the changed ones at once."""
+        makers, ids = self.makers, np.array(sorted(changed), np.int64)
+        makers.hidden[ids] = makers.crossed[ids] = False
+        for kind, number, _ in self._disturbed:
+            (makers.hidden if kind == "empty_book" else makers.crossed)[number] = True
+        makers.at_once(ids)
 
     def _restore(self) -> None:
         """Set the levers from the active events alone, so that overlaps leave no residue."""
         makers, flow = self.makers, self.flow
         makers.keep[:] = 1.0
         makers.shift[:] = 0.0
+        makers.iv_push[:] = 0.0
         makers.push[:] = 0.0
         flow.extra[:] = 0.0
         for plant, ids in self._active:
@@ -143,6 +178,10 @@ class Planter:
                 self.makers.keep[ids, side] *= _PULL_KEEPS / plant.intensity
         elif plant.kind == "dislocation":
             self.makers.shift[ids] += plant.side * plant.intensity
+        elif plant.kind == "crossed":
+            self.makers.shift[ids] += plant.side * (1.0 + plant.intensity)
+        elif plant.kind == "lead":
+            self.makers.iv_push[ids] += 0.01 * plant.side * plant.intensity
         elif plant.kind == "sweep":
             self._press(ids, np.full(len(ids), plant.side), plant.intensity, _SWEEP_FLOOR_PER_S)
         elif plant.kind == "pressure":
@@ -166,7 +205,7 @@ class Planter:
         """Listing ids of a target, ascending."""
         if target in self.universe.ids:
             return np.array([self.universe.ids[target]], np.int64)
-        ids = self.universe.slice_of(target)
+        ids = self.universe.options_of(target)
         if not len(ids):
             raise SymbolError(f"plant: target was {target!r}, expected an instrument or a slice")
         return ids
@@ -179,19 +218,21 @@ def demo_schedule(universe: Universe, books: Books, from_ns: int) -> tuple[Plant
     books allow: a sweep, a pulled slice, a pulled contract, a dislocated strike and a block.
     """
     two_sided = (books.lots[:, :, 0] > 0).all(axis=1)
-    slices = sorted(set(universe.slice[: universe.public].tolist()))
 
-    def contract(slice_number: int, activity: int, nth: int) -> str:
+    def listing(slice_number: int, activity: int, nth: int) -> Listing:
         of_slice = (universe.slice == slice_number) & ~np.isnan(universe.strike)
         wanted = np.flatnonzero(of_slice & two_sided & (universe.activity <= activity))
         # A small universe may have no busy two-sided option here: then any of the slice.
         found = wanted if len(wanted) else np.flatnonzero(of_slice)
-        return universe.listings[int(found[nth % len(found)])].symbol
+        return universe.listings[int(found[nth % len(found)])]
+
+    def contract(slice_number: int, activity: int, nth: int) -> str:
+        return listing(slice_number, activity, nth).symbol
 
     per_underlying = universe.expiry_count + 1
-    near, month = slices[3], slices[4]
-    eth_week, eth_month = slices[per_underlying + 3], slices[per_underlying + 4]
-    slice_name = contract(eth_week, 3, 0).rsplit("-", 2)[0]
+    near, month = 3, 4
+    eth_week, eth_month = per_underlying + 3, per_underlying + 4
+    slice_name = str(listing(eth_week, 3, 0).contract).rsplit("-", 2)[0]
 
     def at(seconds: float) -> int:
         return from_ns + int(seconds * E9)
@@ -200,6 +241,6 @@ def demo_schedule(universe: Universe, books: Books, from_ns: int) -> tuple[Plant
         Plant("sweep", contract(near, 1, 5), at(20.0), 20.0, 10.0, 1),
         Plant("pull", slice_name, at(24.0), 14.0, 4.0, 0),
         Plant("dislocation", contract(month, 1, 9), at(27.0), 12.0, 4.0, 1),
-        Plant("block", contract(slices[2], 1, 3), at(30.0), 1.0, 4.0, -1),
+        Plant("block", contract(2, 1, 3), at(30.0), 1.0, 4.0, -1),
         Plant("pull", contract(eth_month, 1, 7), at(32.0), 8.0, 4.0, -1),
     )

@@ -4,7 +4,7 @@ Parameters (all stationary at the start; half-lives of Ornstein-Uhlenbeck proces
 
 - log price: diffusion with volatility = the underlying's yearly volatility x exp(v), v an OU with
   half-life 1,800 s and deviation 0.35 (stochastic volatility); compensated jumps, 1.5 an hour,
-  deviation 0.15 %; 60 % of the diffusion is common to all underlyings.
+  deviation 0.15 %; 60 % of the diffusion is common to all coins.
 - basis: yearly 5 % with an OU of half-life 3,600 s and deviation 0.5 %; F = S exp(basis x years).
 - smile of a slice: iv = atm (1 + skew z + curvature z^2), z = ln(K/F) / (atm sqrt(years)) cut at
   +-4. atm = base(years) x exp(common + own): common per underlying, OU 3,600 s, 5 %, and it falls
@@ -13,6 +13,7 @@ Parameters (all stationary at the start; half-lives of Ornstein-Uhlenbeck proces
 - the starting price is the nominal one times exp(1 % x normal), so seeds differ from the start.
 """
 
+from collections import deque
 from typing import Final
 
 import numpy as np
@@ -50,17 +51,69 @@ def _ou(half_life_s: float, deviation: float, dt_s: float) -> tuple[float, float
     return decay, deviation * float(np.sqrt(1.0 - decay * decay))
 
 
-class Prices:
-    """Everything fair values are made of; `step` moves it by one fixed time step.
+class Smiles:
+    """Spots, forwards and smiles of one instant, and fair values from them.
 
-    spot: float64[underlying], USD or USDC. forward, atm, skew, curvature, years: float64[slice],
-    a slice being (underlying, expiry); the last slice of each underlying is its spot.
+    spot: float64[coin], USD. forward, atm, skew, curvature, years, root: float64[slice], a slice
+    being (coin, expiry); the last slice of each coin is its spot. Arrays are replaced, never
+    written into, so that a past instant can be kept by reference.
+    """
+
+    universe: Universe
+    spot: Floats
+    years: Floats
+    root: Floats
+    forward: Floats
+    atm: Floats
+    skew: Floats
+    curvature: Floats
+
+    def iv(self, ids: Ids) -> Floats:
+        """Fair volatility of options, fraction, without any pressure on a single listing."""
+        of = self.universe.slice[ids]
+        atm = self.atm[of]
+        z = np.log(self.universe.strike[ids] / self.forward[of]) / (atm * self.root[of])
+        np.clip(z, -Z_CUT, Z_CUT, out=z)
+        return atm * (1.0 + z * (self.skew[of] + self.curvature[of] * z))
+
+    def fair(self, ids: Ids, iv_shift: Floats) -> tuple[Floats, Floats, Floats]:
+        """Fair price, delta and vega in native quotation; iv_shift: fraction, added to the smile.
+
+        Delta is the change of the native price per USD of forward (of an inverse option the
+        premium-adjusted delta over the forward); vega is native per 0.01. A perpetual is worth
+        its spot. Where a price covers several coins, so do all three.
+        """
+        universe = self.universe
+        of = universe.slice[ids]
+        forward = self.forward[of]
+        option = universe.kind[ids] == ListingKind.OPTION
+        if not option.all():
+            value, delta, vega = forward.copy(), np.ones(len(ids)), np.zeros(len(ids))
+            value[option], delta[option], vega[option] = self.fair(ids[option], iv_shift[option])
+            return value, delta, vega
+        iv = np.maximum(self.iv(ids) + iv_shift, 0.02)
+        value, delta, vega = price_delta_vega(
+            forward, universe.strike[ids], iv, self.years[of], universe.is_call[ids]
+        )
+        inverse, coins = universe.inverse[ids], universe.price_per[ids]
+        unit = np.where(inverse, 1.0 / forward, 1.0)
+        value = value * unit
+        delta = (delta - np.where(inverse, value, 0.0)) * unit
+        return value * coins, delta * coins, vega * unit * coins
+
+
+class Prices(Smiles):
+    """The world's own prices; `step` moves them by one fixed time step.
+
+    What is drawn depends on the coins and on the number of expiries and on nothing of a venue, so
+    universes of equal start and size have equal paths from equal generators: spots always,
+    forwards and smiles where the hour of expiry is the same.
     """
 
     def __init__(self, universe: Universe, rng: np.random.Generator, dt_s: float) -> None:
         """Draw the stationary start."""
         count = len(COINS)
-        self._universe = universe
+        self.universe = universe
         self._rng = rng
         self._dt_s = dt_s
         self._slices = count * (universe.expiry_count + 1)
@@ -71,7 +124,7 @@ class Prices:
         self._diffusion = np.array([s.vol for s in COINS]) * np.sqrt(dt_s / YEAR_S)
         self._base_vol = np.array([s.vol for s in COINS])[self._owner]
         nominal = np.array([s.nominal for s in COINS])
-        self.spot: Floats = nominal * np.exp(0.01 * rng.standard_normal(count))
+        self.spot = nominal * np.exp(0.01 * rng.standard_normal(count))
         self._vol = _VOL_DEVIATION * rng.standard_normal(count)
         self._basis = _BASIS_DEVIATION * rng.standard_normal(count)
         self._common = _ATM_DEVIATION * rng.standard_normal(count)
@@ -108,38 +161,6 @@ class Prices:
         )
         self._derive(now_ns)
 
-    def iv(self, ids: Ids) -> Floats:
-        """Fair volatility of options, fraction, without any pressure on a single listing."""
-        of = self._universe.slice[ids]
-        atm = self.atm[of]
-        z = np.log(self._universe.strike[ids] / self.forward[of]) / (atm * self.root[of])
-        np.clip(z, -Z_CUT, Z_CUT, out=z)
-        return atm * (1.0 + z * (self.skew[of] + self.curvature[of] * z))
-
-    def fair(self, ids: Ids, iv_shift: Floats) -> tuple[Floats, Floats, Floats]:
-        """Fair price, delta and vega in native quotation; iv_shift: fraction, added to the smile.
-
-        Delta is the change of the native price per USD of forward (of an inverse option the
-        premium-adjusted delta over the forward); vega is native per 0.01. A perpetual is worth
-        its spot.
-        """
-        universe = self._universe
-        of = universe.slice[ids]
-        forward = self.forward[of]
-        option = universe.kind[ids] == ListingKind.OPTION
-        if not option.all():
-            value, delta, vega = forward.copy(), np.ones(len(ids)), np.zeros(len(ids))
-            value[option], delta[option], vega[option] = self.fair(ids[option], iv_shift[option])
-            return value, delta, vega
-        iv = np.maximum(self.iv(ids) + iv_shift, 0.02)
-        value, delta, vega = price_delta_vega(
-            forward, universe.strike[ids], iv, self.years[of], universe.is_call[ids]
-        )
-        inverse = universe.inverse[ids]
-        unit = np.where(inverse, 1.0 / forward, 1.0)
-        value = value * unit
-        return value, (delta - np.where(inverse, value, 0.0)) * unit, vega * unit
-
     def _jumps(self, count: int) -> Floats:
         """Log jumps of this step; almost always zero."""
         number = int(self._rng.poisson(count * _JUMPS_PER_S * self._dt_s))
@@ -154,10 +175,29 @@ class Prices:
         seconds = (self._expiry_ns - now_ns) * 1e-9
         self.years = np.where(self._is_spot, 0.0, np.maximum(seconds / YEAR_S, YEARS_MIN))
         self.root = np.sqrt(self.years)
-        self.forward: Floats = self.spot[owner] * np.exp(
-            (_BASIS_MEAN + self._basis[owner]) * self.years
-        )
+        self.forward = self.spot[owner] * np.exp((_BASIS_MEAN + self._basis[owner]) * self.years)
         term = 1.0 + 0.08 * (np.sqrt(np.minimum(self.years, 1.0)) - 0.3)
-        self.atm: Floats = self._base_vol * term * np.exp(self._common[owner] + self._own)
-        self.skew: Floats = _SKEW_MEAN + self._skew
-        self.curvature: Floats = _CURVATURE_MEAN + self._curvature
+        self.atm = self._base_vol * term * np.exp(self._common[owner] + self._own)
+        self.skew = _SKEW_MEAN + self._skew
+        self.curvature = _CURVATURE_MEAN + self._curvature
+
+
+class LatePrices(Smiles):
+    """Prices as they were some steps ago, for makers who see them late; `follow` once a step."""
+
+    def __init__(self, prices: Prices, lag_steps: int) -> None:
+        """Start with the prices of now."""
+        self.universe = prices.universe
+        self._prices = prices
+        self._past: deque[tuple[Floats, ...]] = deque(maxlen=lag_steps + 1)
+        self.follow()
+
+    def follow(self) -> None:
+        """Remember the prices of now and take those of `lag_steps` steps ago, or the oldest."""
+        now = self._prices
+        self._past.append(
+            (now.spot, now.years, now.root, now.forward, now.atm, now.skew, now.curvature)
+        )
+        (
+            self.spot, self.years, self.root, self.forward, self.atm, self.skew, self.curvature,
+        ) = self._past[0]  # fmt: skip

@@ -40,7 +40,8 @@ class Terms:
     native; multiplier: coins of one native unit of size. perp_lot: smallest perpetual amount (USD
     for an inverse perpetual, coins for a linear one, or contracts of perp_multiplier). knee: ticks
     of the fine part of the tick table, above which five ticks make one; 0 where the tick is
-    constant. Ticks are 1 / per_unit, which keeps wire prices exact decimals.
+    constant. Ticks are 1 / per_unit, which keeps wire prices exact decimals. price_per: coins that
+    an option's price covers.
     """
 
     root: str
@@ -58,6 +59,7 @@ class Terms:
     multiplier: float = 1.0
     perp_multiplier: float = 1.0
     suffix: str = ""
+    price_per: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,10 @@ class Profile:
     """How one venue lists.
 
     venue: its name in feeds/venues. terms: one of each coin, in their order. hour: of expiry, UTC.
-    settle_window_s: averaging window before expiry. width: half-spreads against Deribit's. share:
-    of the strikes of an expiry that are listed, those nearest the money.
+    settle_window_s: averaging window before expiry. width, depth: half-spreads, and lots of
+    options, against Deribit's. share: of the strikes of an expiry that are listed, those nearest
+    the money. expiries: how many are listed, the nearest; None for all. lag_steps: steps of 100 ms
+    by which the venue's makers see prices late, so that other venues lead it.
     """
 
     venue: str
@@ -75,6 +79,9 @@ class Profile:
     settle_window_s: float = 1800.0
     width: float = 1.0
     share: float = 1.0
+    depth: float = 1.0
+    expiries: int | None = None
+    lag_steps: int = 0
 
 
 DERIBIT: Final = Profile(
@@ -98,7 +105,7 @@ OKX: Final = Profile(
         Terms("SOL-USD", "SOL-USD", "SOL-USD/INDEX", "SOL-USD-SWAP", False, "SOL", "USD",
               10_000, 100, 50, 1.0, 1.0, 1.0, 10.0),
     ),
-    width=1.2, share=0.7,
+    width=1.2, share=0.7, depth=5.0, expiries=9, lag_steps=1,
 )  # fmt: skip
 BYBIT: Final = Profile(
     "bybit",
@@ -110,7 +117,7 @@ BYBIT: Final = Profile(
         Terms("SOL", "SOL", "SOL/INDEX", "SOLUSDT", True, "USDT", "USDT",
               100, 100, 0, 1.0, 0.1, suffix="-USDT"),
     ),
-    width=1.15, share=0.8,
+    width=1.15, share=0.8, depth=5.0, lag_steps=1,
 )  # fmt: skip
 BINANCE: Final = Profile(
     "binance",
@@ -122,7 +129,7 @@ BINANCE: Final = Profile(
         Terms("SOL", "SOLUSDT", "SOLUSDT/INDEX", "SOLUSDT", True, "USDT", "USDT",
               100, 100, 0, 0.1, 0.1),
     ),
-    width=1.3, share=0.6,
+    width=1.3, share=0.6, depth=10.0, expiries=9, lag_steps=2,
 )  # fmt: skip
 DERIVE: Final = Profile(
     "derive",
@@ -131,7 +138,7 @@ DERIVE: Final = Profile(
         Terms("ETH", "ETH", "ETH/INDEX", "ETH-PERP", True, "USDC", "USDC", 10, 100, 0, 0.1, 0.1),
         Terms("SOL", "SOL", "SOL/INDEX", "SOL-PERP", True, "USDC", "USDC", 100, 100, 0, 1.0, 0.1),
     ),
-    width=1.5, share=0.5,
+    width=1.5, share=0.5, depth=5.0, expiries=8, lag_steps=3,
 )  # fmt: skip
 DELTA: Final = Profile(
     "delta",
@@ -143,7 +150,7 @@ DELTA: Final = Profile(
         Terms("SOL", "SOL", ".DESOLUSD", "SOLUSD", True, "USD", "USD",
               100, 100, 0, 1.0, 1.0, 1.0, 1.0),
     ),
-    hour=12, width=1.4, share=0.5,
+    hour=12, width=1.4, share=0.5, depth=50.0, expiries=7, lag_steps=4,
 )  # fmt: skip
 BULLISH: Final = Profile(
     "bullish",
@@ -155,7 +162,7 @@ BULLISH: Final = Profile(
         Terms("SOL-USDC", "SOL", "SOL-USDC/INDEX", "SOL-USDC-PERP", True, "USDC", "USDC",
               100, 100, 0, 1.0, 0.1),
     ),
-    width=1.3, share=0.4,
+    width=1.3, share=0.4, expiries=8, lag_steps=2,
 )  # fmt: skip
 
 PROFILES: Final[Mapping[str, Profile]] = {

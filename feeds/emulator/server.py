@@ -12,14 +12,15 @@ import abc
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import ClassVar, Final
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from feeds.contract import E9
 from feeds.emulator.control import control_routes
-from feeds.emulator.faults import Fault, Faults
+from feeds.emulator.faults import BOOK_WORDS, Fault, Faults, is_book
 from feeds.emulator.market import Market, Step
 from feeds.errors import SymbolError
 
@@ -102,20 +103,29 @@ class VenueServer(abc.ABC):
         counters: what happened, for /emulator/status and tests.
         listened: channel -> number of subscriptions.
         skew_ms: added to every venue time stamp.
+        peers: markets of all venues of the run, for events planted across them.
+        BOOK_WORDS: words by which channels that carry books are known.
+        KIND_FIELD, NAME_FIELD: where an instrument in a discovery answer says what it is.
     """
 
     REST_PATH: ClassVar[str] = ""
     WS_PATH: ClassVar[str]
     WS_PATHS: ClassVar[tuple[str, ...]] = ("",)
+    BOOK_WORDS: ClassVar[tuple[str, ...]] = BOOK_WORDS
+    KIND_FIELD: ClassVar[str] = "kind"
+    NAME_FIELD: ClassVar[str] = "symbol"
 
     def __init__(self, market: Market, seed: int) -> None:
         """Take a market; `start` opens the port."""
         self.market = market
-        self.faults = Faults(seed)
+        self.peers: Mapping[str, Market] = {market.universe.profile.venue: market}
+        self.faults = Faults(seed, partial(is_book, words=self.BOOK_WORDS))
         self.connections: set[Connection] = set()
         self.counters: dict[str, int] = {}
         self.listened: dict[str, int] = {}
         self.skew_ms = 0
+        self._lasting_skew_ms = 0
+        self._away_until_ns = 0
         self._subscribers: dict[str, set[Connection]] = {}
         self._runner: web.AppRunner | None = None
         self.port = 0
@@ -146,6 +156,14 @@ class VenueServer(abc.ABC):
     def restarted(self) -> None:  # noqa: B027 - few venues count on their own
         """Begin the counts that the venue keeps of its own anew."""
 
+    def limit(self, connection: Connection, text: str | bytes) -> None:  # noqa: ARG002 - for venues
+        """Refuse a request as one too many; a venue that says so by a message says it here."""
+        connection.finish()
+
+    def limited_body(self) -> bytes:
+        """What an answer 429 over REST says."""
+        return b'{"error":"too many requests"}'
+
     def addresses(self, host: str) -> dict[str, str]:
         """What takes the place of the venue's own addresses."""
         base = f"{host}:{self.port}"
@@ -157,7 +175,7 @@ class VenueServer(abc.ABC):
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen; port 0 chooses a free one, which `port` then says."""
-        app = web.Application(client_max_size=REQUEST_BYTES_MAX)
+        app = web.Application(client_max_size=REQUEST_BYTES_MAX, middlewares=[self._disturb])
         for path in self.WS_PATHS:
             app.router.add_get(self.WS_PATH + path, self._websocket)
         app.router.add_routes([*self.routes(), *control_routes(self)])
@@ -180,6 +198,7 @@ class VenueServer(abc.ABC):
         for _ in range(steps):
             for fault in self.faults.begin_step(self.market.index + 1, self.market.now_ns):
                 self._act(fault)
+            self.skew_ms = self._lasting_skew_ms + self.faults.clock_ms()
             step = self.market.step()
             if self.listened:
                 self.publish(step)
@@ -243,31 +262,59 @@ class VenueServer(abc.ABC):
             self._subscribers.pop(name, None)
 
     def _act(self, fault: Fault) -> None:
-        """Do what a fault asks of the server or the market."""
-        now_ns = self.market.now_ns
+        """Do what a fault asks of the market, the server or its connections."""
+        until_ns = self.market.now_ns + int(fault.seconds * E9)
         try:
-            self._act_on_market(fault)
+            self._act_on_market(fault, until_ns)
         except SymbolError:
             self.count("fault_without_target")
         if fault.kind == "skew":
-            self.skew_ms = fault.ms
+            self._lasting_skew_ms = fault.ms
+        elif fault.kind == "restart":
+            self._away_until_ns = until_ns
         for connection in tuple(self.connections):
             if fault.kind in ("disconnect", "restart"):
                 connection.cut()
             elif fault.kind == "half_open":
-                connection.muted_until_ns = now_ns + int(fault.seconds * E9)
+                connection.muted_until_ns = until_ns
             elif fault.kind == "garbage":
                 for _ in range(fault.count):
-                    self.put(connection, self.faults.garbage(), now_ns)
+                    self.put(connection, self.faults.garbage(), self.market.now_ns)
 
-    def _act_on_market(self, fault: Fault) -> None:
+    def _act_on_market(self, fault: Fault, until_ns: int) -> None:
+        """Change listings, books or their numbers.
+
+        Raises:
+            SymbolError: the fault has no such target.
+        """
         if fault.kind == "list":
             self.market.list_spare()
         elif fault.kind == "expire":
             self.market.expire(fault.symbol or "")
+        elif fault.kind in ("empty_book", "crossed_book"):
+            self.market.planter.disturb(fault.kind, fault.symbol or "", until_ns)
         elif fault.kind == "restart":
-            self.market.books.change_id[:] = 1
+            self.market.books.number_anew()
             self.restarted()
+
+    @web.middleware
+    async def _disturb(
+        self,
+        request: web.Request,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        """Let the faults have their say about everything but the control."""
+        if request.path.startswith("/emulator/"):
+            return await handler(request)
+        if self.market.now_ns < self._away_until_ns:
+            return web.Response(status=503)
+        if self.faults.limited(request.path):
+            return _json(self.limited_body(), 429)
+        response = await handler(request)
+        if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
+            return response
+        body = self.faults.answer(request.path, response.body, self.KIND_FIELD, self.NAME_FIELD)
+        return response if body is response.body else _json(body, response.status)
 
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
         """Serve one connection until either side ends it; a half-open one hears nothing."""
@@ -284,7 +331,11 @@ class VenueServer(abc.ABC):
         try:
             async for message in socket:
                 deaf = self.market.now_ns < connection.muted_until_ns
-                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY) and not deaf:
+                if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY) or deaf:
+                    continue
+                if self.faults.limited(None):
+                    self.limit(connection, message.data)
+                else:
                     self.receive(connection, message.data)
         finally:
             self.connections.discard(connection)
@@ -293,3 +344,8 @@ class VenueServer(abc.ABC):
             with contextlib.suppress(asyncio.CancelledError):
                 await writer
         return socket
+
+
+def _json(body: bytes, status: int) -> web.Response:
+    """A JSON answer."""
+    return web.Response(body=body, status=status, content_type="application/json")

@@ -42,11 +42,11 @@ class Universe:
     """All instruments of a run and the columns the market computes with.
 
     profile: of the venue. listings: options, perpetuals, indexes, then the spares; listing_id is
-    the position. public: how many of them are listed at the start. Columns have one entry a
-    listing: strike is NaN, is_call False and activity 0 where there is no option; slice numbers
-    (underlying, expiry),
-    and a perpetual or index has the slice of its underlying's spot. lot_size: native size of one
-    lot. per_unit: ticks in one unit of price. knee: as in Underlying.
+    the position. public: how many of them are listed at the start. expiries_ns: all of the
+    simulated world, also where the venue lists fewer. Columns have one entry a listing: strike is
+    NaN, is_call False and activity 0 where there is no option; slice numbers (coin, expiry), and a
+    perpetual or index has the slice of its coin's spot. lot_size: native size of one lot. per_unit:
+    ticks in one unit of price. knee, price_per: as in Terms.
     """
 
     start_ns: int
@@ -65,20 +65,28 @@ class Universe:
     per_unit: NDArray[np.float64]
     knee: NDArray[np.int64]
     inverse: NDArray[np.bool_]
+    price_per: NDArray[np.float64]
     ids: dict[str, int]
 
     @property
     def expiry_count(self) -> int:
-        """Expiries of each underlying."""
+        """Expiries of each coin in the simulated world."""
         return len(self.expiries_ns)
 
-    def slice_of(self, name: str) -> NDArray[np.int64]:
-        """Options of a slice such as `BTC-27MAR26`, spares left out; empty where unknown."""
-        head = f"{name}-"
-        found = [i for s, i in self.ids.items() if s.startswith(head) and i < self.public]
-        ids = np.array(found, np.int64)
-        options: NDArray[np.int64] = ids[self.kind[ids] == ListingKind.OPTION]
-        return options
+    def options_of(self, target: str) -> NDArray[np.int64]:
+        """Options of a slice or a contract, ascending, spares left out; empty where unknown.
+
+        target: a canonical text (`BTC-20260327T0800Z`, `BTC-20260327T0800Z-100000-C`), which is the
+        same on every venue, or how the venue's names of a slice begin (`BTC-27MAR26`).
+        """
+        head = f"{target}-"
+        found = [
+            number
+            for number, listing in enumerate(self.listings[: self.public])
+            if listing.kind == ListingKind.OPTION
+            and (listing.symbol.startswith(head) or f"{listing.contract}-".startswith(head))
+        ]
+        return np.array(found, np.int64)
 
 
 def expiry_times(start_ns: int, count_asked: int, hour: int = 8) -> tuple[int, ...]:
@@ -106,7 +114,7 @@ def build_universe(start_ns: int, options: int = 1_000, profile: Profile = DERIB
             _strikes_e9(coin, (expiry_ns - start_ns) / (365.0 * DAY_NS), count)
             for expiry_ns in expiries
         ]
-        for expiry_ns, grid in zip(expiries, grids, strict=True):
+        for expiry_ns, grid in list(zip(expiries, grids, strict=True))[: profile.expiries]:
             near = _nearest(grid, coin, profile.share)
             listings += [
                 _option(profile, coin, terms, expiry_ns, k, right) for k in near for right in "CP"
@@ -166,6 +174,7 @@ def _option(
         strike_e9=strike_e9,
         right=right,
         style="european",
+        price_per=terms.price_per,
         lot=terms.lot,
         tick_table=(coarse,) if terms.knee else (),
         settle_window_s=profile.settle_window_s,
@@ -240,6 +249,7 @@ def _columns(
         per_unit=per_unit.astype(np.float64),
         knee=np.where(is_option, [s.knee for s in specs], 0).astype(np.int64),
         inverse=np.array([x.settle == "inverse" for x in every]),
+        price_per=np.array([x.price_per for x in every]),
         ids={x.symbol: number for number, x in enumerate(every)},
     )
 

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import msgspec
+import pytest
+
 from feeds.emulator import server
-from feeds.emulator.faults import Fault, Faults
+from feeds.emulator.faults import Fault, Faults, is_book
 from feeds.emulator.market import Market
 from tests.feeds.emulator_client import START_NS, Client, Venue
 
@@ -229,6 +232,237 @@ async def test_fault_waits_for_its_step() -> None:
             if frames[n]["prev_change_id"] != frames[n - 1]["change_id"]
         ]
         assert late >= START_NS // 1_000_000 + 2_000
+
+
+async def test_huge_frame_holds_its_size_and_its_content() -> None:
+    async with Venue() as venue:
+        client, symbol, channel = await watched(venue)
+        await venue.post("/emulator/fault", {"kind": "huge", "symbol": symbol, "bytes": 200_000})
+        await venue.server.advance(10)
+        asked, sizes = await client.send("public/test"), []
+        while b'"id":%d' % asked not in (frame := (await client.socket.receive_str()).encode()):
+            sizes.append(len(frame))
+            assert msgspec.json.decode(frame)["params"]["channel"] == channel
+        assert sizes[0] == 200_000
+        assert max(sizes[1:]) < 10_000
+
+
+async def test_unknown_fields_stand_beside_the_known_ones() -> None:
+    async with Venue() as venue:
+        client, symbol, channel = await watched(venue)
+        await run(venue, client, 10, kind="unknown", symbol=symbol, count=2)
+        strange = [
+            [key for key in data if key.startswith("unknown_")] for data in client.of(channel)
+        ]
+        assert [len(keys) for keys in strange[:4]] == [0, 1, 1, 0]
+        assert client.books[symbol].levels() == (await venue.true_books())[symbol]
+
+
+async def test_wrong_types_differ_from_the_frame_that_was_due() -> None:
+    async def frames(*faults: dict[str, Any]) -> list[bytes]:
+        async with Venue() as venue:
+            client = await venue.connect()
+            await client.subscribe("quote.BTC-PERPETUAL")
+            for fault in faults:
+                await venue.post("/emulator/fault", fault)
+            await venue.server.advance(10)
+            asked, found = await client.send("public/test"), []
+            while b'"id":%d' % asked not in (found[-1] if found else b""):
+                found.append((await client.socket.receive_str()).encode())
+            return found
+
+    fault = {"kind": "wrong_types", "channel": "quote.", "count": 2}
+    right, wrong = await frames(), await frames(fault)
+    differ = [n for n, (a, b) in enumerate(zip(right, wrong, strict=True)) if a != b]
+    assert differ == [0, 1]
+    assert wrong == await frames(fault)
+
+
+async def test_retyped_bids_are_a_number_in_the_next_frame_only() -> None:
+    async with Venue() as venue:
+        faults = venue.server.faults
+        faults.add(Fault("retype", channel="book."))
+        faults.begin_step(1, START_NS)
+        frame = b'{"data":{"bids":[[1,2]],"asks":[[3,4]]}}'
+        assert faults.deliver("book.X", frame) == [
+            b'{"data":{"bids":7,"bidsx":[[1,2]],"asks":[[3,4]]}}'
+        ]
+        assert faults.deliver("book.X", frame) == [frame]
+
+
+async def test_unknown_kind_joins_the_next_discovery_answer_only() -> None:
+    async with Venue(options=60) as venue:
+        path = "/api/v2/public/get_instruments?currency=BTC&kind=option"
+        before = (await venue.get(path))["result"]
+        await venue.post("/emulator/fault", {"kind": "unknown_kind"})
+        await venue.server.advance(1)
+        assert "result" in await venue.get("/api/v2/public/get_time")  # No list: it waits.
+        found = (await venue.get(path))["result"]
+        assert found[:-1] == before
+        assert found[-1]["kind"] == "moonshot"
+        assert found[-1]["instrument_name"] == f"{before[0]['instrument_name']}-MOON"
+        assert (await venue.get(path))["result"] == before
+
+
+@pytest.mark.parametrize("kind", ["truncate", "unknown", "wrong_types", "huge"])
+async def test_answers_over_rest_are_altered_where_their_path_is_named(kind: str) -> None:
+    async with Venue(options=60) as venue:
+        path = "/api/v2/public/get_index_price?index_name=btc_usd"
+
+        async def body() -> bytes:
+            async with venue._session.get(path) as answer:
+                return await answer.read()
+
+        right = await body()
+        await venue.post(
+            "/emulator/fault",
+            {"kind": kind, "channel": "/api/v2/public/get_index", "bytes": 20_000},
+        )
+        await venue.server.advance(1)
+        instrument = "/api/v2/public/get_instrument?instrument_name=BTC-PERPETUAL"
+        assert (await venue.get(instrument))["result"]["kind"] == "future"
+        assert venue.server.faults.struck == {}
+        wrong = await body()
+        assert wrong != right
+        if kind == "truncate":
+            assert right.startswith(wrong[:10])
+        assert venue.server.faults.struck == {kind: 1}
+        assert len(await body()) < len(right) + 10
+
+
+async def test_limit_refuses_a_request_as_the_venue_does_and_ends_the_session() -> None:
+    async with Venue(options=60) as venue:
+        client = await venue.connect()
+        await venue.post("/emulator/fault", {"kind": "limit"})
+        await venue.server.advance(1)
+        assert "result" in await venue.get("/api/v2/public/get_time")  # Sockets are meant.
+        answer = await client.call("public/subscribe", channels=["platform_state"])
+        assert answer["error"]["code"] == 10028
+        assert await client.call("public/test") == {}
+        again = await venue.connect()
+        assert "result" in await again.call("public/test")
+
+
+async def test_limit_of_a_path_is_answered_429_count_times() -> None:
+    async with Venue(options=60) as venue:
+        await venue.post("/emulator/fault", {"kind": "limit", "channel": "/api", "count": 2})
+        await venue.server.advance(1)
+        client = await venue.connect()
+        assert "result" in await client.call("public/test")
+        found = []
+        for _ in range(3):
+            async with venue._session.get("/api/v2/public/get_time") as answer:
+                found.append((answer.status, (await answer.json()).get("error", {}).get("code")))
+        assert found == [(429, 10028), (429, 10028), (200, None)]
+
+
+async def test_clock_steps_there_and_back_beside_a_lasting_skew() -> None:
+    async with Venue() as venue:
+        client, symbol, channel = await watched(venue)
+        await venue.post("/emulator/fault", {"kind": "skew", "ms": 500})
+        await run(venue, client, 30, kind="clock_step", ms=-2_000, seconds=1.0, at_step=11)
+        calm = Market(7, START_NS, 200)
+        number = calm.universe.ids[symbol]
+        touched = [n for n in range(1, 31) if number in calm.step().touched]
+        shifts = {n: 500 - 2_000 if 11 <= n <= 20 else 500 for n in touched}
+        # Books stand 10 ms before the end of their step.
+        assert [frame["timestamp"] for frame in client.of(channel)[1:]] == [
+            START_NS // 1_000_000 + 100 * n - 10 + shift for n, shift in shifts.items()
+        ]
+        assert set(shifts.values()) == {500, -1_500}
+
+
+async def test_empty_book_is_empty_for_its_time_and_comes_back() -> None:
+    async with Venue() as venue:
+        client, symbol = await venue.connect(), venue.symbol()
+        await client.subscribe(f"book.{symbol}.100ms", f"quote.{symbol}")
+        await run(venue, client, 10, kind="empty_book", symbol=symbol, seconds=2.0)
+        book = client.books[symbol]
+        assert (book.bids, book.asks, book.gaps) == ({}, {}, 0)
+        quote = client.of(f"quote.{symbol}")[-1]
+        assert (quote["best_bid_price"], quote["best_ask_price"]) == (0.0, 0.0)
+        await run(venue, client, 20, kind="empty_book", symbol="BTC-1JAN20-1-C")
+        assert book.bids
+        assert book.asks
+        assert book.levels() == (await venue.true_books())[symbol]
+        assert venue.server.counters["fault_without_target"] == 1
+        assert await venue.get("/emulator/truth") == []
+
+
+async def test_crossed_book_is_crossed_for_its_time_and_uncrosses() -> None:
+    async with Venue() as venue:
+        client, symbol = await venue.connect(), venue.symbol()
+        await client.subscribe(f"book.{symbol}.100ms")
+        book = client.books[symbol]
+        assert max(book.bids) < min(book.asks)
+        await run(venue, client, 10, kind="crossed_book", symbol=symbol, seconds=2.0)
+        assert max(book.bids) > min(book.asks)
+        assert book.levels() == (await venue.true_books())[symbol]
+        await venue.server.advance(20)
+        await client.settle()
+        assert max(book.bids) < min(book.asks)
+        assert book.gaps == 0
+
+
+async def test_overlapping_disturbances_of_one_book_end_with_the_last() -> None:
+    async with Venue() as venue:
+        symbol = venue.symbol()
+        number = venue.market.universe.ids[symbol]
+        for seconds in (1.0, 3.0):
+            fault = {"kind": "empty_book", "symbol": symbol, "seconds": seconds}
+            await venue.post("/emulator/fault", fault)
+        await venue.server.advance(20)
+        assert not venue.market.books.lots[number].any()
+        await venue.server.advance(15)
+        assert venue.market.books.lots[number].any()
+
+
+async def test_restart_drops_everybody_and_begins_its_numbers_anew() -> None:
+    async with Venue() as venue:
+        client, symbol, channel = await watched(venue)
+        await venue.server.advance(50)
+        await client.settle()
+        before = client.books[symbol].change_id
+        await venue.post("/emulator/fault", {"kind": "restart", "seconds": 1.0})
+        await venue.server.advance(1)
+        assert await client.call("public/test") == {}
+        assert not venue.server.connections
+        assert not venue.server.listened
+        async with venue._session.get("/api/v2/public/get_time") as answer:
+            assert answer.status == 503
+        async with venue._session.get("/ws/api/v2") as answer:
+            assert answer.status == 503
+        assert (await venue.get("/emulator/status"))["simulated"] is True
+        await venue.server.advance(10)
+        again, _, _ = await watched(venue)
+        await venue.server.advance(10)
+        await again.settle()
+        assert again.of(channel)[0]["type"] == "snapshot"
+        assert 1_000_000 < again.books[symbol].change_id < before
+        assert again.books[symbol].gaps == 0
+        assert again.books[symbol].levels() == (await venue.true_books())[symbol]
+
+
+@pytest.mark.parametrize(
+    ("channel", "symbol", "of_book"),
+    [
+        ("book.BTC-27MAR26-100000-C.100ms", None, True),
+        ("book.BTC-27MAR26-100000-C.100ms", "BTC-27MAR26-100000-C", True),
+        ("book.BTC-27MAR26-100000-C.100ms", "BTC-27MAR26-10000-C", False),
+        ("book.BTC-27MAR26-100000-C.100ms", "TC-27MAR26-100000-C", False),
+        ("ticker.BTC-27MAR26-100000-C.100ms", "BTC-27MAR26-100000-C", False),
+        ("btc-260925-86000-c@depth10@100ms", "BTC-260925-86000-C", True),
+        ("books:BTC-USD-SWAP", "BTC-USD", False),
+        ("orderbook.25.BTC-25JUN27-106000-P-USDT", "BTC-25JUN27-106000-P-USDT", True),
+        ("l2_updates:C-BTC-90000-310126", None, False),
+    ],
+)
+def test_book_channels_are_known_by_a_word_and_their_whole_symbol(
+    channel: str, symbol: str | None, of_book: bool
+) -> None:
+    assert is_book(channel, symbol) is of_book
+    if symbol is None and not of_book:
+        assert is_book(channel, symbol, ("l2_",))
 
 
 def test_unknown_and_excess_faults_are_refused() -> None:

@@ -28,6 +28,7 @@ class DeribitServer(VenueServer):
 
     REST_PATH: ClassVar[str] = "/api/v2"
     WS_PATH: ClassVar[str] = "/ws/api/v2"
+    NAME_FIELD: ClassVar[str] = "instrument_name"
 
     def __init__(self, market: Market, seed: int) -> None:
         """Take a market; `start` opens the port."""
@@ -106,14 +107,26 @@ class DeribitServer(VenueServer):
                 self._pay(pool)
             result, first = self._answer(connection, call)
         except RpcError as error:
-            self.put(connection, error_text(call.id, error), now_ns)
-            if error.code == rpc.TOO_MANY_REQUESTS:
-                # The venue ends the session of a caller without credits (docs, rate limits).
-                connection.finish()
+            self._refuse(connection, call.id, error)
             return
         self.put(connection, result_text(call.id, result, now_ns), now_ns)
         for content in first:
             self.put(connection, content, now_ns)
+
+    def limit(self, connection: Connection, text: str | bytes) -> None:
+        """Refuse a request as one without credits."""
+        call_id = rpc.read_call(text).id
+        self._refuse(connection, call_id, RpcError(rpc.TOO_MANY_REQUESTS, "too_many_requests"))
+
+    def limited_body(self) -> bytes:
+        """The error of a caller without credits."""
+        return error_text(None, RpcError(rpc.TOO_MANY_REQUESTS, "too_many_requests"))
+
+    def _refuse(self, connection: Connection, call_id: Any, error: RpcError) -> None:
+        """Answer with an error; a caller without credits loses its session (docs, rate limits)."""
+        self.put(connection, error_text(call_id, error), self.market.now_ns)
+        if error.code == rpc.TOO_MANY_REQUESTS:
+            connection.finish()
 
     def _answer(self, connection: Connection, call: rpc.Call) -> tuple[Any, list[bytes]]:
         """Result of a request, and the frames that follow it at once."""

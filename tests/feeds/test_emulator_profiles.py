@@ -1,0 +1,193 @@
+"""How venues differ over the one simulated market: names, units, shares, width, depth, lag."""
+
+import hashlib
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+
+from feeds.contract import E9, Contract, ListingKind
+from feeds.emulator.deribit.server import DeribitServer
+from feeds.emulator.market import Market
+from feeds.emulator.planted import demo_schedule
+from feeds.emulator.profiles import BINANCE, BYBIT, DERIBIT, OKX, PROFILES
+from feeds.emulator.rows import simulate_rows
+from feeds.emulator.universe import Universe, build_universe
+from tests.feeds.emulator_client import START_NS
+
+
+def contracts(universe: Universe) -> set[Contract]:
+    listed = universe.listings[: universe.public]
+    return {x.contract for x in listed if x.contract is not None}
+
+
+# Deribit stays as it was
+
+
+def test_deribit_s_rows_are_those_of_before_there_were_profiles() -> None:
+    """The hashes were taken of the code that knew one venue."""
+
+    def digest(seconds: int, plants: tuple[object, ...] = ()) -> str:
+        found = hashlib.blake2b(digest_size=16)
+        for grid_ns, events, tickers in simulate_rows(7, START_NS, seconds, 300, plants=plants):  # type: ignore[arg-type]
+            found.update(grid_ns.to_bytes(8, "little"))
+            found.update(events.tobytes())
+            found.update(tickers.tobytes())
+        return found.hexdigest()
+
+    assert digest(40) == "a2a8df572b5966908661c0a21daf0eed"
+    market = Market(7, START_NS, 300)
+    plants = demo_schedule(market.universe, market.books, market.now_ns)
+    assert digest(50, plants) == "2692f3a600a7e1890958f17aa3794671"
+
+
+def test_deribit_s_messages_are_those_of_before_there_were_profiles() -> None:
+    found = hashlib.blake2b(digest_size=16)
+
+    class Heard(DeribitServer):
+        def deliver(self, channel: str, content: bytes) -> None:
+            del channel
+            found.update(content)
+
+    market = Market(7, START_NS, 200)
+    server = Heard(market, 7)
+    named = [
+        f"{head}.{symbol}{tail}"
+        for symbol in server.wire.symbols
+        for head, tail in (
+            ("book", ".100ms"), ("quote", ""), ("ticker", ".100ms"), ("trades", ".100ms"),
+            ("book", ".none.10.100ms"),
+        )
+    ]  # fmt: skip
+    wide = ["platform_state"]
+    for terms in DERIBIT.terms:
+        wide += [f"markprice.options.{terms.index}", f"deribit_price_index.{terms.index}"]
+        for kind in ("option", "future"):
+            of = f"{kind}.{terms.currency}"
+            wide += [f"trades.{of}.100ms", f"instrument.state.{of}", f"instrument.creation.{of}"]
+    for name in filter(server.exists, named + sorted(wide)):
+        server.listened[name] = 1
+        found.update(b"".join(server.first(name)) or b"-")
+    for currency in ("BTC", "ETH", "USDC"):
+        for kind in ("option", "future"):
+            params = {"currency": currency, "kind": kind}
+            listed = server.methods.call("public/get_instruments", params)
+            found.update(msgspec.json.encode(listed))
+    market.expire(server.wire.symbols[3])
+    market.list_spare()
+    for _ in range(200):
+        server.publish(market.step())
+    assert found.hexdigest() == "bf1ce302ca1130e14f121c1ee24da58c"
+
+
+# Listings
+
+
+@pytest.mark.parametrize(
+    ("venue", "option", "perp", "multiplier", "price_ccy", "settle"),
+    [
+        ("deribit", "BTC-22SEP26-60000-C", "BTC-PERPETUAL", 1.0, "BTC", "inverse"),
+        ("okx", "BTC-USD-260922-60000-C", "BTC-USD-SWAP", 0.01, "BTC", "inverse"),
+        ("bybit", "BTC-22SEP26-60000-C-USDT", "BTCUSDT", 1.0, "USDT", "linear"),
+        ("binance", "BTC-260922-60000-C", "BTCUSDT", 1.0, "USDT", "linear"),
+        ("derive", "BTC-20260922-60000-C", "BTC-PERP", 1.0, "USDC", "linear"),
+        ("delta", "C-BTC-60000-220926", "BTCUSD", 0.001, "USD", "linear"),
+        ("bullish", "BTC-USDC-20260922-60000-C", "BTC-USDC-PERP", 1.0, "USDC", "linear"),
+    ],
+)
+def test_each_venue_spells_prices_and_sizes_in_its_own_way(
+    venue: str, option: str, perp: str, multiplier: float, price_ccy: str, settle: str
+) -> None:
+    universe = build_universe(START_NS, 400, PROFILES[venue])
+    listing = universe.listings[universe.ids[option]]
+    assert (listing.multiplier, listing.price_ccy, listing.settle) == (
+        multiplier, price_ccy, settle,
+    )  # fmt: skip
+    assert universe.listings[universe.ids[perp]].kind == ListingKind.PERP
+    hour = 12 if venue == "delta" else 8
+    assert listing.expiry_ns == (20_718 * 24 + hour) * 3_600 * E9  # 2026-09-22
+
+
+def test_shares_of_strikes_and_expiries_leave_the_middle_and_the_nearest() -> None:
+    small = replace(OKX, share=0.5, expiries=3)
+    universe = build_universe(START_NS, 1_000, small)
+    expiries = sorted({c.expiry_ns for c in contracts(universe)})
+    assert expiries == list(universe.expiries_ns[:3])
+    whole = build_universe(START_NS, 1_000)
+
+    def strikes(of: Universe, coin: str) -> list[int]:
+        of_slice = [c for c in contracts(of) if (c.underlying, c.expiry_ns) == (coin, expiries[0])]
+        return sorted({c.strike_e9 for c in of_slice})
+
+    assert strikes(universe, "BTC") == strikes(whole, "BTC")[5:15]  # 10 of 20
+    assert strikes(universe, "ETH") == strikes(whole, "ETH")[4:12]  # 8 of 17
+
+
+# Prices
+
+
+def test_an_inverse_quote_is_the_linear_one_over_the_forward() -> None:
+    """Fair values of one contract on two venues, native, by the definition of inverse."""
+    okx, bybit = Market(7, START_NS, 400, profile=OKX), Market(7, START_NS, 400, profile=BYBIT)
+    coin = okx.universe.ids["ETH-USD-260922-3000-P"]
+    usd = bybit.universe.ids["ETH-22SEP26-3000-P-USDT"]
+    in_coin, _, _ = okx.prices.fair(np.array([coin]), np.zeros(1))
+    in_usd, _, _ = bybit.prices.fair(np.array([usd]), np.zeros(1))
+    forward = okx.prices.forward[okx.universe.slice[coin]]
+    assert in_usd[0] == pytest.approx(in_coin[0] * forward, rel=1e-12)
+    assert 1.0 < in_usd[0] < 100.0
+
+
+def test_a_price_for_a_hundred_coins_is_a_hundred_prices_and_the_same_volatility() -> None:
+    hundred = tuple(replace(u, price_per=100.0) for u in BINANCE.terms)
+    one = Market(7, START_NS, 400, profile=BINANCE)
+    many = Market(7, START_NS, 400, profile=replace(BINANCE, terms=hundred))
+    near = (one.universe.underlying == 2) & (np.abs(one.universe.strike - 148.0) < 4.0)
+    number = int(np.flatnonzero(near & one.universe.is_call)[0])
+    ids = np.array([number])
+    assert many.universe.listings[number].price_per == 100.0
+    single, each = one.tickers(ids)[0], many.tickers(ids)[0]
+    assert each["mark"] == pytest.approx(100.0 * single["mark"])
+    assert each["iv_mark"] == single["iv_mark"]
+    assert each["delta"] == single["delta"]
+    assert each["iv_bid"] == pytest.approx(single["iv_bid"], abs=0.05)
+    assert each["iv_bid"] < each["iv_mark"] < each["iv_ask"]
+
+
+def test_late_makers_quote_the_prices_of_some_steps_ago() -> None:
+    """A perpetual's ladder stands about what its maker saw; the same draws at another lag."""
+
+    def mids(lag_steps: int) -> np.ndarray:
+        market = Market(7, START_NS, 60, profile=replace(BYBIT, lag_steps=lag_steps))
+        perp = market.universe.ids["BTCUSDT"]
+        found = []
+        for _ in range(400):
+            market.step()
+            best = market.books.prices(np.array([perp]), market.books.ticks[perp : perp + 1, :, 0])
+            found.append((float(best.mean()), float(market.prices.spot[0])))
+        return np.array(found)
+
+    def mean_error(found: np.ndarray, shift: int) -> float:
+        quoted, spot = found[40:, 0], found[:, 1]
+        return float(np.abs(quoted - spot[40 - shift : len(spot) - shift]).mean())
+
+    late = mids(30)
+    assert mean_error(late, 30) < 0.5 * mean_error(late, 0)
+    prompt = mids(0)
+    assert mean_error(prompt, 0) < 0.5 * mean_error(prompt, 30)
+
+
+def test_width_and_depth_widen_and_deepen() -> None:
+    narrow = Market(7, START_NS, 200, profile=replace(BYBIT, width=1.0))
+    wide = Market(7, START_NS, 200, profile=replace(BYBIT, width=3.0))
+    lots = wide.books.lots[:, :, 0] > 0
+    both = (lots & (narrow.books.lots[:, :, 0] > 0)).all(axis=1)
+    both &= wide.universe.kind == ListingKind.OPTION
+    spread = [np.diff(m.books.ticks[both, :, 0], axis=1).mean() for m in (narrow, wide)]
+    assert spread[1] > 2.0 * spread[0]
+    shallow = Market(7, START_NS, 200, profile=replace(BYBIT, depth=1.0))
+    factor = wide.makers.median_lots / shallow.makers.median_lots
+    option = wide.universe.kind == ListingKind.OPTION
+    assert factor[option] == pytest.approx(5.0)
+    assert factor[wide.universe.kind == ListingKind.PERP] == pytest.approx(1.0)
