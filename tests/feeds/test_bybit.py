@@ -313,6 +313,7 @@ BAD_FRAMES = {
     "time beyond int64": book("delta", 9, cts=2**60),
     "change of one level": top(9, [], [], "delta"),
     "one level of two": top(9, [["20", "1"], ["19", "1"]], []),
+    "one level of two offers": top(9, [], [["20", "1"], ["21", "1"]]),
     "negative mark": ticker(**QUOTED, markPrice="-1"),
     "greek not a number": ticker(**QUOTED, delta="nan"),
     "huge greek": ticker(**QUOTED, vega="1e16"),

@@ -238,6 +238,7 @@ def listings() -> list[Listing]:
 
 def channels(options: ChannelOptions) -> list[tuple[str, tuple[str, ...]]]:
     plans = bybit.subscriptions(listings(), options, bybit.LIMITS)
+    assert [plan.connection for plan in plans] == list(range(len(plans)))
     return [(plan.path, plan.channels) for plan in plans]
 
 
