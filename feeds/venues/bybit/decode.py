@@ -49,8 +49,8 @@ ROUTES: Final = (
 )
 _ROUTES_OF_BYTES: Final = tuple((PREFIX + head.encode(), family) for head, family in ROUTES)
 
-# A row's number is the update id and one, so that no change follows "nothing" (sequence.py: 0):
-# without its snapshot even the change of update id 1 is refused.
+# A row's number is the update id and one: 0 before a change would say that nothing came before it
+# (sequence.py), and here no change stands without a snapshot, not even that of update id 1.
 SEQ_OF_UPDATE_0: Final = 1
 RESTARTED_AT: Final = 1  # a snapshot with this update id, or 0, says that the venue counts anew
 _BLOCK: Final = int(Flag.BLOCK) << FLAGS_SHIFT
@@ -112,9 +112,11 @@ def _add_books(indexes: list[int], batch: Batch) -> None:
     block = batch.block(frames, listings, ints([m.time_ms for m in messages]) * NS_PER_MS)
     updates = ints([m.data.update_id for m in messages])
     changes = np.array([m.type == "delta" for m in messages], np.bool_)
-    begins = np.where(updates <= RESTARTED_AT, COUNTS_ANEW, NO_PREVIOUS)
+    anew, follows = ~changes & (updates <= RESTARTED_AT), changes & (updates > 0)
     block[SEQ] = updates + SEQ_OF_UPDATE_0
-    block[SEQ_PREV] = np.where(changes, updates - 1 + SEQ_OF_UPDATE_0, begins)
+    block[SEQ_PREV] = np.select(
+        [anew, follows], [COUNTS_ANEW, updates - 1 + SEQ_OF_UPDATE_0], NO_PREVIOUS
+    )
     block[CODE] = np.where(changes, BOOK_DELTA_CODE, BOOK_SNAPSHOT_CODE)
     block[BID_ROWS] = ints([len(m.data.bids) for m in messages])
     block[ASK_ROWS] = ints([len(m.data.asks) for m in messages])

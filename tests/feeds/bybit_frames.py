@@ -1,0 +1,156 @@
+"""What the tests of Bybit share: recorded frames, frames of its shape, short ways to look."""
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from feeds.events import DecodeOut
+from feeds.venues import bybit
+from tests.conftest import shared
+
+RX_NS = 1_790_000_000_000_000_000
+CALL, PUT = "BTC-25JUN27-106000-C-USDT", "BTC-25JUN27-106000-P-USDT"
+PERP, INDEX = "BTCUSDT", "BTCUSDT/INDEX"
+IDS = {CALL: 0, PUT: 1, PERP: 2, INDEX: 3}
+
+
+def recorded(name: str, direction: str = "in") -> list[bytes]:
+    """Messages of a fixture file, cut out of the lines as text."""
+    return [
+        line[line.index('"msg":') + len('"msg":') : -1].strip().encode()
+        for line in shared(f"fixtures/bybit/{name}").read_text().splitlines()
+        if f'"dir":"{direction}"' in line[:40]
+    ]
+
+
+def frame(content: Any) -> bytes:
+    """A message as the venue writes it."""
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def message(topic: str, kind: str, data: Any, **more: Any) -> bytes:
+    return frame({"topic": topic, "type": kind, "ts": 1790373954406, "data": data} | more)
+
+
+def book(
+    kind: str, update: int, bids: Any = (), asks: Any = (), symbol: str = CALL, **more: Any
+) -> bytes:
+    depth = 50 if symbol == PERP else 25
+    data = {"s": symbol, "b": bids, "a": asks, "u": update, "seq": 7}
+    return message(f"orderbook.{depth}.{symbol}", kind, data, **more)
+
+
+def ticker(symbol: str = CALL, kind: str = "snapshot", **values: Any) -> bytes:
+    return message(f"tickers.{symbol}", kind, {"symbol": symbol} | values)
+
+
+def trade(**changes: Any) -> dict[str, Any]:
+    return {
+        "i": "44f06f5c-3628-5a2d-9a1c-0142ddf5e2ab", "T": 1790373961369, "p": "240", "v": "0.1",
+        "S": "Buy", "seq": 76572340339, "s": CALL, "BT": False,
+    } | changes  # fmt: skip
+
+
+def trades(*prints: Any) -> bytes:
+    return message("publicTrade.BTC", "snapshot", prints)
+
+
+def decoded(frames: Sequence[bytes], symbols: Mapping[str, int] = IDS) -> DecodeOut:
+    """Decode frames at once, and see that one by one says the same."""
+    rx_ns = [RX_NS + k for k in range(len(frames))]
+    out, parts = DecodeOut(), DecodeOut()
+    bybit.decode(frames, rx_ns, symbols, out)
+    for content, at in zip(frames, rx_ns, strict=True):
+        bybit.decode([content], [at], symbols, parts)
+    assert contents(out) == contents(parts)
+    return out
+
+
+def contents(out: DecodeOut) -> tuple[Any, ...]:
+    """Everything a decoder said, as values that compare; NaN equals itself."""
+    arrays = [table.view().tobytes() for table in (out.rows, out.tickers, out.frames)]
+    errors = [(str(error), error.frame) for error in out.errors]
+    return *arrays, out.trade_keys, out.lifecycle, out.error_count, errors, out.skipped
+
+
+def clean(frames: Sequence[bytes], symbols: Mapping[str, int] = IDS) -> DecodeOut:
+    out = decoded(frames, symbols)
+    assert out.errors == []
+    return out
+
+
+def tuples(rows: np.ndarray, *fields: str) -> list[tuple[Any, ...]]:
+    return [tuple(row[field].item() for field in fields) for row in rows]
+
+
+def f32(value: float) -> float:
+    return float(np.float32(value))
+
+
+SAMPLES = [
+    book("snapshot", 5, [["20", "1"], ["15", "4"]], [["30", "2"]], cts=1790373954401),
+    book("delta", 6, [["20", "7.5"]], [["30", "0"]]),
+    book("snapshot", 1, symbol=PERP),
+    message("orderbook.1.BTCUSDT", "snapshot",
+            {"s": PERP, "b": [["81000.1", "2"]], "a": [], "u": 9, "seq": 3}),
+    ticker(bidPrice="20", bidSize="1", bidIv="0.4", askPrice="0", askSize="0", askIv="0",
+           markPrice="21.5", indexPrice="81760.3", markPriceIv="0.41", underlyingPrice="81800",
+           openInterest="3", delta="0.4", gamma="0.1", vega="1", theta="-2"),
+    ticker(PERP, "delta", indexPrice="81760.3"),
+    trades(trade(), trade(s=PUT, S="Sell", BT=True)),
+    frame({"success": True, "conn_id": "x", "type": "COMMAND_RESP",
+           "data": {"failTopics": [], "successTopics": ["tickers.BTCUSDT"]}}),
+    frame({"success": True, "ret_msg": "", "conn_id": "x", "req_id": "7", "op": "subscribe"}),
+    frame({"args": ["1672916271846"], "op": "pong"}),
+]  # fmt: skip
+
+LEAVES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.just([]),
+    st.just({}), st.just([[[]]]),
+    st.sampled_from(["", "0", "-1", "nan", "-inf", "1e400", "9" * 40, "delta", "Buy", PUT, 2**63]),
+)  # fmt: skip
+
+
+def _places(tree: Any) -> list[tuple[Any, Any]]:
+    """Every place of a tree: its container and its key."""
+    found = []
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        found.append((tree, key))
+        if isinstance(value, dict | list):
+            found += _places(value)
+    return found
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """A frame with one or two parts dropped, replaced, renamed or wrapped; or cut; or scrambled."""
+    tree = copy.deepcopy(json.loads(draw(st.sampled_from(SAMPLES))))
+    for _ in range(draw(st.integers(0, 2))):
+        places = _places(tree)
+        if not places:
+            break
+        parent, key = draw(st.sampled_from(places))
+        how = draw(st.sampled_from(["drop", "replace", "rename", "deepen", "retype"]))
+        if how == "drop":
+            del parent[key]
+        elif how == "replace":
+            parent[key] = draw(LEAVES)
+        elif how == "deepen":
+            parent[key] = [parent[key]]
+        elif how == "retype":
+            parent[key] = str(parent[key]) if isinstance(parent[key], int) else 0.5
+        elif isinstance(parent, dict):
+            parent[draw(st.text(max_size=4))] = parent.pop(key)
+    separators = draw(st.sampled_from([(",", ":"), (", ", ": ")]))
+    text = json.dumps(tree, separators=separators).encode()
+    how = draw(st.sampled_from(["whole", "whole", "cut", "flip", "random"]))
+    if how == "cut":
+        return text[: draw(st.integers(0, len(text)))]
+    if how == "flip" and text:
+        at = draw(st.integers(0, len(text) - 1))
+        return text[:at] + draw(st.binary(min_size=1, max_size=3)) + text[at + 1 :]
+    return draw(st.binary(max_size=80)) if how == "random" else text
