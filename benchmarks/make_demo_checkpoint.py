@@ -1,7 +1,7 @@
 """Make scanner/demo_checkpoint.npz: what the demonstration starts from instead of a cold start.
 
 Fourteen quiet runs of the emulated market, ten minutes each, of other seeds than the
-demonstration's, pass through the engine at one scan a second; each goes on from what the one
+demonstration's and over all its venues, pass through the engine at one scan a second; each goes on from what the one
 before has learned. They begin on different weekdays and hours, because expiries lie relative to
 the start: with one start for all, a demonstration on another weekday met other spreads and
 depths, and fired 10 to 60 times as often as asked (measured). Nothing in the file was measured on
@@ -14,12 +14,18 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from feeds.contract import E9
-from feeds.emulator.rows import simulate_rows
+from feeds.emulator.market import Market
+from feeds.emulator.profiles import PROFILES
+from feeds.emulator.rows import RowSimulation
 from scanner import __version__
 from scanner.checkpoint import Checkpoint, capture, emulated_names
+from scanner.commands.demo import VENUES
 from scanner.engine import Scanner
 
 OUT: Final = Path(__file__).resolve().parent.parent / "scanner" / "demo_checkpoint.npz"
@@ -27,7 +33,7 @@ START_NS: Final = 1_767_787_200 * E9  # 2026-01-07 12:00 UTC, a Wednesday
 # One weekday and seven hours on: 14 runs see every weekday twice, and every part of the day.
 APART_NS: Final = (24 + 7) * 3600 * E9
 SEED: Final = 20_260_107  # of the first run; the demonstration's default is 1
-BYTES_MAX: Final = 1_500_000  # it lies in the package
+BYTES_MAX: Final = 3_000_000  # it lies in the package
 
 
 def learn(seed: int, runs: int, minutes: float, listings: int) -> Checkpoint:
@@ -46,17 +52,34 @@ def _go_on(
     learned: Checkpoint | None, seed: int, start_ns: int, seconds: int, listings: int
 ) -> Checkpoint:
     """One run, from what was learned before; None starts cold."""
-    simulation = simulate_rows(seed, start_ns, seconds, listings)
-    names = emulated_names(simulation.listings)
+    simulations = [
+        RowSimulation(
+            Market(seed, start_ns, listings, profile=PROFILES[name]), seconds, E9, frozenset()
+        )
+        for name in VENUES
+    ]
+    members = [listing for simulation in simulations for listing in simulation.listings]
+    names = emulated_names(members)
     scanner = Scanner()
-    scanner.add(simulation.listings)
+    scanner.add(members)
     if learned is not None:
         today = {place: symbol for symbol, place in names.items()}
         learned.renamed(today).into(scanner, start_ns)
-    for grid_ns, rows, tickers in simulation:
+    firsts = np.cumsum([0, *(len(one.listings) for one in simulations)])
+    for seconds_of in zip(*simulations, strict=True):
+        rows = _joined([rows for _, rows, _ in seconds_of], firsts)
+        tickers = _joined([tickers for _, _, tickers in seconds_of], firsts)
         scanner.apply(rows, tickers)
-        scanner.scan(grid_ns)
+        scanner.scan(seconds_of[0][0])
     return capture(scanner).renamed(names)
+
+
+def _joined(parts: list[NDArray[Any]], firsts: NDArray[np.int64]) -> NDArray[Any]:
+    """Rows of all venues in the order of their receipt, the ids of each from its first on."""
+    for rows, first in zip(parts, firsts.tolist(), strict=False):
+        rows["listing_id"] += first
+    joined = np.concatenate(parts)
+    return joined[np.argsort(joined["rx_ns"], kind="stable")]
 
 
 def main() -> None:
@@ -74,6 +97,7 @@ def main() -> None:
         "seeds": f"{options.seed} to {options.seed + options.runs - 1}",
         "minutes": f"{options.runs} times {options.minutes:g}",
         "listings": str(options.listings),
+        "venues": " ".join(VENUES),
         "version": __version__,
     }
     learned = learn(options.seed, max(1, options.runs), options.minutes, options.listings)

@@ -10,6 +10,7 @@ baselines starts from. What is not: books, decayed sums and scores, which the fe
 import os
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -238,15 +239,17 @@ def load(path: Path) -> Checkpoint:
 
 
 def emulated_names(listings: Sequence[Listing]) -> dict[str, str]:
-    """Names of an emulated universe that do not depend on the day: its place in the listings.
+    """Names of emulated universes that do not depend on the day: places in a venue's listings.
 
     Expiries of the emulator are relative to its start, so a symbol means another contract each
     day; the place of a contract in a universe of the same size does not change.
     """
-    return {
-        f"{one.venue}:{one.symbol}": f"{one.venue}:emulated:{place}"
-        for place, one in enumerate(listings)
-    }
+    places: Counter[str] = Counter()
+    names = {}
+    for one in listings:
+        names[f"{one.venue}:{one.symbol}"] = f"{one.venue}:emulated:{places[one.venue]}"
+        places[one.venue] += 1
+    return names
 
 
 def _hours_by_age(reference: Reference) -> dict[str, Table]:

@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.text import Text
 
 from scanner.alert import SECOND_NS
-from scanner.view_model import AlertRow, AnomalyRow, GroupRow, VenueHealth, ViewModel
+from scanner.view_model import Across, AlertRow, AnomalyRow, GroupRow, ViewModel
 
 WIDTH: Final = 100
 GREY: Final = "#777777"
@@ -121,7 +121,7 @@ class LiveView:
             Text(),
             *_alert_lines(model),
             Text(),
-            *_side_by_side(_group_lines(groups), _venue_lines(model.venues)),
+            *_side_by_side(_group_lines(groups), _venue_lines(model)),
         )
 
     def _plain_due(self, now_ns: int) -> bool:
@@ -286,12 +286,26 @@ def _group_lines(rows: Sequence[GroupRow]) -> list[Text]:
     return lines
 
 
-def _venue_lines(venues: Sequence[VenueHealth]) -> list[Text]:
+def _across_lines(across: Across) -> list[Text]:
+    title = (
+        f"{_count(across.shared_count)} of {_count(across.contract_count)} contracts on several "
+        f"venues"
+    )
+    lines = [_half(((title, GREY),))]
+    counts = f"crossed {across.crossed_count}, locked {across.locked_count}"
+    lines.append(_half(((counts, AMBER if across.crossed_count else GREY),)))
+    for row in across.widest:
+        words = f" {_left(row.contract, 20)} {row.bid_venue} {row.bid_usd:,.6g}"
+        lines.append(_half(((f"{words} > {row.ask_usd:,.6g} {row.ask_venue}", ""),)))
+    return lines
+
+
+def _venue_lines(model: ViewModel) -> list[Text]:
     title = (
         f"{'FEED':<8} {'CONN':>5} {'MSG/S':>6} {'GAPS':>5} {'RESYNC':>6} {'REJECT':>6} {'LAG':>6}"
     )
     lines = [_half(((title, f"{GREY} bold"),))]
-    for venue in venues:
+    for venue in model.venues:
         whole = venue.connections >= venue.connections_planned
         cells = (
             (_left(venue.venue, 8), "bold"),
@@ -306,7 +320,7 @@ def _venue_lines(venues: Sequence[VenueHealth]) -> list[Text]:
             (f" {_right(_ms(venue.lag_ms), 6)}", ""),
         )
         lines.append(_half(cells))
-    return lines
+    return lines if model.across is None else lines + _across_lines(model.across)
 
 
 # Lines and cells.

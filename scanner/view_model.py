@@ -12,10 +12,12 @@ from feeds.contract import Listing, ListingKind, format_e9
 from kernels import columns as c
 from scanner.alert import SECOND_NS, Alert
 from scanner.alerts import LISTING_LISTS, REACH_RATIO, AlertBook
+from scanner.consolidated import Consolidated
 from scanner.evidence import Evidence, listing_evidence
 from scanner.result import ScanResult
 
 STRATA: Final = ("≤1s", "2-4s", "5-15s", "16-60s", ">60s")
+CROSSED_MAX: Final = 3
 ANOMALIES_MAX: Final = 40  # More than a page shows, so that a row may fall behind and stay steady.
 _FAMILY_SHORT: Final = {"imbalance": "imb", "liquidity": "liq", "price": "prc"}
 _FEATURE_SHORT: Final = {
@@ -103,6 +105,28 @@ class GroupRow:
 
 
 @dataclass(frozen=True, slots=True)
+class CrossRow:
+    """One contract whose best bid stands above its best ask, on two venues."""
+
+    contract: str
+    bid_venue: str
+    ask_venue: str
+    bid_usd: float
+    ask_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Across:
+    """Contracts over all venues: how many, how many that two or more quote, locked, crossed."""
+
+    contract_count: int
+    shared_count: int
+    locked_count: int
+    crossed_count: int
+    widest: tuple[CrossRow, ...] = ()  # the crossed ones by how far, in parts of the ask
+
+
+@dataclass(frozen=True, slots=True)
 class ViewModel:
     """One picture. Ratios of calibration are 1 where alerts may open, below it while warming."""
 
@@ -116,6 +140,7 @@ class ViewModel:
     alerts: tuple[AlertRow, ...] = ()
     groups: tuple[GroupRow, ...] = ()
     venues: tuple[VenueHealth, ...] = ()
+    across: Across | None = None
     counts: dict[str, int] = field(default_factory=dict)
 
 
@@ -126,6 +151,7 @@ def view_model(
     underlying_name: Callable[[int], str],
     venues: Sequence[VenueHealth] = (),
     rates: Rates | None = None,
+    across: Across | None = None,
 ) -> ViewModel:
     """Build the picture of one scan, before the next tick; the picture itself outlives it."""
     open_alerts = book.open_alerts
@@ -140,7 +166,28 @@ def view_model(
         alerts=_alert_rows(open_alerts, book, result.now_ns),
         groups=_group_rows(result, underlying_name),
         venues=tuple(venues),
+        across=across,
         counts=_counts(book, len(open_alerts)),
+    )
+
+
+def across_venues(book: Consolidated, listing_of: Callable[[int], Listing | None]) -> Across:
+    """What the view says of a consolidated book."""
+    crossed = np.flatnonzero(book.crossed)
+    bid, ask = book.price_usd[:, crossed]
+    widest = crossed[np.argsort((ask - bid) / ask, kind="stable")][:CROSSED_MAX]
+    rows = []
+    for place in widest.tolist():
+        buyer, seller = (listing_of(int(row)) for row in book.listing_id[:, place])
+        if buyer is not None and seller is not None:
+            prices = book.price_usd[:, place].tolist()
+            rows.append(CrossRow(contract_text(buyer), buyer.venue, seller.venue, *prices))
+    return Across(
+        contract_count=len(book.contract_id),
+        shared_count=int((book.venue_count > 1).sum()),
+        locked_count=int(book.locked.sum()),
+        crossed_count=len(crossed),
+        widest=tuple(rows),
     )
 
 

@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from feeds.emulator.process import EmulatorProcess
-from feeds.emulator.servers import SERVERS
+from feeds.emulator.profiles import PROFILES
 from feeds.emulator.universe import build_universe
-from scanner.checkpoint import Checkpoint
+from scanner.checkpoint import Checkpoint, emulated_names
 from scanner.checkpoint import load as load_checkpoint
 from scanner.commands.arguments import write_json, write_line
 from scanner.commands.live import Shown, compact_recording, live_run, prepare, stop_on_signals
@@ -21,6 +21,7 @@ from scanner.telemetry import set_up_logging
 from scanner.view import LiveView, export_svg
 
 UNDERLYINGS: Final = ("BTC", "ETH", "SOL")
+VENUES: Final = ("deribit", "binance", "okx", "bybit", "derive", "delta")
 MARKED: Final = "deribit"  # where the events are planted
 CHECKPOINT_FILE: Final = "demo_checkpoint.npz"
 CHECKPOINT_LISTINGS: Final = 1_000  # The checkpoint knows this universe; another starts cold.
@@ -35,7 +36,7 @@ NEXT: Final = (
 def demo(
     seconds: float | None, *, seed: int, listings_count: int, device: str | None,
     record_to: Path | None, picture: Path | None, as_json: bool,
-    venues: Sequence[str] = tuple(SERVERS),
+    venues: Sequence[str] = VENUES,
 ) -> int:  # fmt: skip
     """Scan a simulated market for `seconds` after the first scored scan; None runs until Ctrl-C.
 
@@ -57,7 +58,7 @@ def demo(
                 for key in ("rest_url", "ws_url")
             }
             settings = load(None, base | urls)
-            checkpoint = _checkpoint(emulator.start_ns, listings_count)
+            checkpoint = _checkpoint(emulator.start_ns, listings_count, venues)
             show = _Demo(settings, emulator, seconds, seed, as_json=as_json)
             live, code = asyncio.run(show.run(pipeline, checkpoint, record_to))
         compact_recording(settings, live.journal, record_to)
@@ -66,7 +67,7 @@ def demo(
     return code
 
 
-def _checkpoint(start_ns: int, listings_count: int) -> Checkpoint | None:
+def _checkpoint(start_ns: int, listings_count: int, venues: Sequence[str]) -> Checkpoint | None:
     """Baselines of a simulated quiet market, under today's symbols of the simulated universe."""
     if listings_count != CHECKPOINT_LISTINGS:
         _say(f"cold start: the embedded checkpoint is for {CHECKPOINT_LISTINGS} listings")
@@ -75,11 +76,9 @@ def _checkpoint(start_ns: int, listings_count: int) -> Checkpoint | None:
         "baselines: 2 h 20 min of simulated quiet market, other seeds (scanner/demo_checkpoint.npz)"
     )
     checkpoint = load_checkpoint(Path(str(files("scanner") / CHECKPOINT_FILE)))
-    names = {
-        f"deribit:emulated:{index}": f"{listing.venue}:{listing.symbol}"
-        for index, listing in enumerate(build_universe(start_ns, listings_count).listings)
-    }
-    return checkpoint.renamed(names)
+    universes = (build_universe(start_ns, listings_count, PROFILES[name]) for name in venues)
+    members = [listing for universe in universes for listing in universe.listings]
+    return checkpoint.renamed({place: name for name, place in emulated_names(members).items()})
 
 
 def _say(text: str) -> None:

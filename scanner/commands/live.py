@@ -19,7 +19,7 @@ from scanner.result import ScanResult
 from scanner.run import LiveHooks, LiveRun
 from scanner.sinks import jsonl
 from scanner.view import LiveView
-from scanner.view_model import ViewModel, view_model
+from scanner.view_model import Across, ViewModel, across_venues, view_model
 
 ALERTS_NAME = "alerts.jsonl"
 ALERTS_KEPT = 10_000  # Opened alerts kept for the closing words; older ones go.
@@ -32,8 +32,16 @@ def picture_of(run: LiveRun) -> ViewModel:
     assert pipeline.last_scan is not None
     return view_model(
         pipeline.last_scan, pipeline.book, pipeline.listing_of, pipeline.underlying_name,
-        run.health, run.rates,
+        run.health, run.rates, _across(run),
     )  # fmt: skip
+
+
+def _across(run: LiveRun) -> Across | None:
+    """The contracts over all venues; None for one venue, and where a GPU holds the quotes."""
+    scanner, result = run.pipeline.scanner, run.pipeline.last_scan
+    if len(run.sessions) < 2 or scanner.device.name != "cpu" or result is None:
+        return None
+    return across_venues(scanner.consolidated(result.now_ns), run.pipeline.listing_of)
 
 
 class Shown:

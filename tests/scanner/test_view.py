@@ -3,15 +3,25 @@
 import io
 import math
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.color import Color
 from rich.console import Console
 
 from scanner import view
 from scanner.alerts import AlertBook, AlertRules
+from scanner.consolidated import Consolidated
 from scanner.view import COLOURS, LiveView, export_svg, plain_lines, steady
-from scanner.view_model import GroupRow, Rates, VenueHealth, contract_text, view_model
+from scanner.view_model import (
+    GroupRow,
+    Rates,
+    VenueHealth,
+    across_venues,
+    contract_text,
+    view_model,
+)
 from tests.scanner.scans import EXPIRY, PLENTY, Group, Scans, option, perp
 
 LISTINGS = [
@@ -333,3 +343,31 @@ def test_away_from_a_terminal_trouble_is_a_line():
     view.trouble("deribit", "")
     lines = console.file.getvalue().splitlines()
     assert lines == [f"feed deribit: {REFUSED}", "feed deribit: whole again"]
+
+
+def test_contracts_over_all_venues_are_told_with_the_widest_cross_first():
+    names = ["deribit", "okx", "binance"]
+    members = [option(name) for name in names] + [option(name, strike=95_000) for name in names]
+    nan = math.nan
+    book = Consolidated(
+        contract_id=np.arange(2, dtype=np.uint32),
+        venue_count=np.array([3, 2], np.int32),
+        price_usd=np.array([[2020.0, 150.0], [2010.0, 100.0]]),
+        size=np.full((2, 2), nan),
+        listing_id=np.array([[0, 4], [1, 5]], np.uint32),
+        age_ns=np.zeros((2, 2), np.int64),
+        assumed_rate=np.zeros((2, 2), bool),
+        locked=np.array([False, False]),
+        crossed=np.array([True, True]),
+    )
+    found = across_venues(book, lambda row: members[row])
+    assert (found.contract_count, found.shared_count, found.crossed_count) == (2, 2, 2)
+    assert [(row.bid_venue, row.ask_venue, row.bid_usd) for row in found.widest] == [
+        ("okx", "binance", 150.0), ("deribit", "okx", 2020.0),
+    ]  # fmt: skip
+    _, alert_book, result = scene()
+    model = replace(model_of(result, alert_book), across=found)
+    text = "\n".join(page(model))
+    assert "2 of 2 contracts on several venues" in text
+    assert "crossed 2, locked 0" in text
+    assert "okx 150 > 100 binance" in text
