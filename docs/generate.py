@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from feeds.events import EVENT, TICKER
+from feeds.venues import VENUES
 from kernels import columns as c
 from kernels.arrays import Batch
 from kernels.laws import METRICS, SCORED
@@ -197,9 +198,30 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
+def venues_page() -> bytes:
+    """docs/VENUES.md: the written page, with the limits of every venue in place."""
+    path = DOCS / "VENUES.md"
+    before, _, rest = path.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    head = (
+        "venue", "channels a request", "requests/s", "channels a connection", "connections",
+        "silence s", "ping s",
+    )  # fmt: skip
+    rows = [
+        (
+            f"`{name}`", str(limits.channels_per_request), f"{limits.requests_per_s:g}",
+            str(limits.channels_per_connection), str(limits.connections_max),
+            f"{limits.silence_s:g}", "" if limits.ping_s is None else f"{limits.ping_s:g}",
+        )
+        for name, limits in ((name, venue.LIMITS) for name, venue in VENUES.items())
+    ]  # fmt: skip
+    return f"{before}{BEGIN}\n{_table(head, rows)}\n{END}{after}".encode()
+
+
 GENERATED: Final[dict[Path, Callable[[], bytes]]] = {
     DOCS / "METRICS.md": metrics_page,
     DOCS / "ARCHITECTURE.md": architecture_page,
+    DOCS / "VENUES.md": venues_page,
     DOCS / "alert.schema.json": alert_schema,
 }
 
