@@ -128,3 +128,39 @@ def state(name: str, word: str, **changes: Any) -> dict[str, Any]:
         "state": word,
         "ruleType": "normal",
     } | changes
+
+
+EXPIRY_MS = 1790323200000  # 2026-09-25 08:00 UTC
+
+
+def entry(name: str = OPTION, **changes: Any) -> dict[str, Any]:
+    """An option of public/instruments, as documented in 2026."""
+    return {
+        "instType": "OPTION",
+        "instId": name,
+        "uly": "BTC-USD",
+        "instFamily": "BTC-USD",
+        "settleCcy": "BTC",
+        "ctVal": "1",
+        "ctMult": "0.01",
+        "ctValCcy": "BTC",
+        "optType": name[-1],
+        "stk": "100000",
+        "expTime": str(EXPIRY_MS),
+        "tickSz": "0.0001",
+        "lotSz": "1",
+        "minSz": "1",
+        "ctType": "",
+        "ruleType": "normal",
+        "state": "live",
+    } | changes
+
+
+SWAP = entry(
+    PERP, instType="SWAP", ctVal="100", ctMult="1", ctValCcy="USD", ctType="inverse", optType="",
+    stk="", expTime="", tickSz="0.1",
+)  # fmt: skip
+
+
+def body(*entries: Any, code: str = "0", msg: str = "") -> bytes:
+    return json.dumps({"code": code, "data": list(entries), "msg": msg}).encode()

@@ -367,14 +367,18 @@ def test_recorded_index_marks_its_listing_and_tells_the_options_their_index():
 
 
 def test_worked_example_of_the_docs_page():
-    """ETH-USD-240628-1400-P of the recorded snapshot, at the multiplier of today."""
-    out = clean(of_channel(recorded(TARDIS_2023), "books"), {"ETH-USD-240628-1400-P": 3})
-    best = out.rows.view()[0]
-    multiplier, index = 0.1, 2052.0
-    coins = float(best["size"]) * multiplier
-    assert coins == pytest.approx(155.0)
-    assert float(best["price"]) * index == pytest.approx(71.82)
-    assert float(best["price"]) * index * coins == pytest.approx(11_132.10)
+    """The offer of ETH-USD-220128-3500-C, the index of that minute, the multiplier of that week."""
+    frames = recorded(TARDIS)
+    offer = clean(of_channel(frames, "books-l2-tbt"), {"ETH-USD-220128-3500-C": 3}).rows.view()[0]
+    symbols = {"ETH-USD-220128-3500-C": 3, "ETH-USD/INDEX": 7}
+    index = by_listing(of_channel(frames, "index-tickers"), symbols)[3]["index"]
+    (interest,) = json.loads(of_channel(frames, "open-interest")[0])["data"]
+    multiplier = float(interest["oiCcy"]) / float(interest["oi"])
+    assert (multiplier, index) == (0.1, 3814.05)
+    coins = float(offer["size"]) * multiplier
+    assert (offer["price"], offer["size"], coins) == (0.1795, 500.0, 50.0)
+    assert float(offer["price"]) * index == pytest.approx(684.62, abs=0.005)
+    assert float(offer["price"]) * index * coins == pytest.approx(34_231.10, abs=0.005)
 
 
 # ---- what is not read ---------------------------------------------------------------------------

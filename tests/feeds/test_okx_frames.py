@@ -392,10 +392,10 @@ SHAPES = [
         b'{"id":"7","event":"error","code":"60018","msg":"channel:books,instId:X doesn\'t exist"}',
     )
 ]
-WORDS = st.sampled_from(
-    [None, True, -1, 0, 1, 2**31, 2**63, 2**70, -0.5, 1e300, 1e-300, "", "∞", "-1", "0.5", "1e5"]
-    + ["1e300", "4611686018427388", "snapshot", "buy", OPTION, "BTC-USD", "trades", "9" * 30]
-)
+WORDS = st.sampled_from([
+    None, True, -1, 0, 1, 2**31, 2**63, 2**70, -0.5, 1e300, 1e-300, "", "∞", "-1", "0.5", "1e5",
+    "1e300", "4611686018427388", "snapshot", "buy", OPTION, "BTC-USD", "trades", "9" * 30,
+])  # fmt: skip
 VALUES = (
     WORDS | st.lists(WORDS, max_size=4) | st.dictionaries(st.text(max_size=3), WORDS, max_size=2)
 )
@@ -482,3 +482,10 @@ def test_decoding_does_not_depend_on_the_cuts(frames, cut):
     ends = whole.frames.view()["row_end"].tolist()
     moved = (right.frames.view()["row_end"] + left.rows.count).tolist()
     assert ends == left.frames.view()["row_end"].tolist() + moved
+
+
+def test_decode_appends_to_what_is_there():
+    out = DecodeOut()
+    for _ in range(2):
+        okx.decode([book("update", 15, 10, [("0.051", "1")], [])], [5], {OPTION: 1}, out)
+    assert tuples(out.frames.view(), "row_begin", "row_end") == [(0, 1), (1, 2)]
