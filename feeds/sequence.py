@@ -123,7 +123,7 @@ class SequenceTracker:
             if not self._turn(answer.changes, live, (kind, seq, previous)):
                 answer.any_rejected = True
                 _reject(rows, frames, index)
-            elif empty and kind not in _CHANGES:
+            elif empty and kind != _DELTA:
                 answer.changes.append(Change(index, listing, Turn.EMPTY))
         return answer
 

@@ -268,8 +268,7 @@ class VenueSession:
             if (not self.underlyings or listing.underlying in self.underlyings)
             and (listing.expiry_ns is None or listing.expiry_ns > now_ns)
         ]
-        following = [] if discovery.following is None else [discovery.following]
-        return listings, [*following, *discovery.further]
+        return listings, [q for q in (discovery.following, *discovery.further) if q is not None]
 
     async def _fetch(self, request: HttpRequest) -> bytes | None:
         await self._pace()

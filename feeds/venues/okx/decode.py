@@ -21,7 +21,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "bbo-tbt": families.add_touches,
     "trades": families.add_trades,
     "trades-all": families.add_trades,
-    "option-trades": families.add_option_trades,
+    "option-trades": families.add_trades,
     "opt-summary": families.add_summaries,
     "open-interest": families.add_open_interests,
     "mark-price": families.add_mark_prices,

@@ -4,7 +4,7 @@ One list comprehension per column, as on Deribit: the loop over messages is what
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, compress
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -46,8 +46,8 @@ STATES: Final = {
     "expired": ListingState.EXPIRED,
 }
 
-# The first frame of `option-trades` may be a print from before the subscription, of any age. One
-# from within the last minute is news; if it came before, the handler knows its key.
+# The first frame of a subscription may be a print from before it, of any age. One from within the
+# last minute is news; if it came before, the handler knows its key.
 CACHED_AFTER_NS: Final = 60 * 10**9
 
 # What the venue writes where there is no number; the number is its infinity at expiry.
@@ -155,22 +155,15 @@ def add_touches(indexes: list[int], batch: Batch) -> None:
 
 
 def add_trades(indexes: list[int], batch: Batch) -> None:
-    """Add the prints of all messages."""
-    _add_prints(*_entries(wire.read_trades, indexes, batch), batch)
-
-
-def add_option_trades(indexes: list[int], batch: Batch) -> None:
-    """Add the prints of whole families, but for the old one that a subscription begins with."""
+    """Add the prints of all messages, but for the old one that a subscription may begin with."""
     trades, frames = _entries(wire.read_trades, indexes, batch)
-    news = batch.received[frames] - _times_ns(trades) <= CACHED_AFTER_NS
+    trades, frames, listings = batch.known(trades, frames)
+    times = _times_ns(trades)
+    news = batch.received[frames] - times <= CACHED_AFTER_NS
     for _ in range(len(trades) - int(news.sum())):
         batch.skip("cached_trade")
-    _add_prints([t for t, new in zip(trades, news, strict=True) if new], frames[news], batch)
-
-
-def _add_prints(trades: list[wire.Trade], frames: Ints, batch: Batch) -> None:
-    trades, frames, listings = batch.known(trades, frames)
-    block = batch.block(frames, listings, _times_ns(trades))
+    trades = list(compress(trades, news.tolist()))
+    block = batch.block(frames[news], listings[news], times[news])
     block[SEQ] = ints([t.seq_id for t in trades])
     block[SEQ_PREV] = NO_PREVIOUS
     block[CODE] = TRADE_CODE
@@ -181,6 +174,7 @@ def _add_prints(trades: list[wire.Trade], frames: Ints, batch: Batch) -> None:
     ).reshape(3, -1)
     block[BID_ROWS] = sides > 0
     block[ASK_ROWS] = sides < 0
+    # Ids count within an instrument.
     block[KEY] = trade_keys([f"{t.instrument_name} {t.trade_id}" for t in trades])
     batch.add_updates(block, prices, sizes)
 
