@@ -19,6 +19,7 @@ def write(results: dict[str, Any], path: Path) -> None:
     """Write the page."""
     lines = [HEAD.format(**results["machine"])]
     lines += _decode(results["decode"])
+    lines += _venues(results["venues"])
     lines += _scan(results["scan"])
     lines += _own_scan(results["own_scan"])
     lines += _universe(results["universe"])
@@ -42,6 +43,24 @@ def _decode(rows: list[dict[str, Any]]) -> list[str]:
         lines.append(
             f"| {r['kind']} | {r['bytes']} | {r['us']:.2f} | {r['messages_per_s']:,.0f} | "
             f"{r['peer_us']:.2f} | {r['ratio']:.2f} | {met} | {r['scanned']:.0%} | {r['without_scanner_us']:.2f} |"
+        )
+    return [*lines, ""]
+
+
+VENUES_MUST = 1.5  # times msgspec typed, of every kind
+
+
+def _venues(rows: list[dict[str, Any]]) -> list[str]:
+    lines = [
+        "Other venues, frames as their emulators send them, batches of 256 (whole chains one by one), beside the same peer; no byte scanner",
+        "reads them yet, so that rows, sequence, flags and keys come on top of what the peer does. Must: 1.5 times the peer for each.",
+        "Printed by `benchmarks/run.py venues`.", "",
+        "| frame | bytes | event rows | tickers | us | msgspec typed us | times faster | must |", "|---|--:|--:|--:|--:|--:|--:|---|",
+    ]  # fmt: skip
+    for r in rows:
+        met = "met" if r["ratio"] >= VENUES_MUST else "**missed**"
+        lines.append(
+            f"| {r['kind']} | {r['bytes']:,} | {r['rows']:.1f} | {r['tickers']:.1f} | {r['us']:.2f} | {r['peer_us']:.2f} | {r['ratio']:.2f} | {met} |"
         )
     return [*lines, ""]
 

@@ -1,6 +1,6 @@
 """`make bench`: baselines, printed with machine, versions and the memory roof of the run.
 
-    .venv/bin/python benchmarks/run.py [decode scan replay goog cold dbn own_scan universe peers]
+    .venv/bin/python benchmarks/run.py [decode venues scan replay goog cold dbn own_scan universe peers]
 
 Raw results go to benchmarks/results/bench.json, and docs/PERFORMANCE.md is written from them.
 """
@@ -106,6 +106,48 @@ def decode() -> list[dict[str, Any]]:
             "us": mine * 1e6, "messages_per_s": 1 / mine, "peer_us": other * 1e6, "ratio": ratio,
             "scanned": 1 - len(left) / len(messages), "without_scanner_us": plain * 1e6,
         })  # fmt: skip
+    return found
+
+
+FRAMES_OF_CHAIN = 64  # one has all options of an underlying
+
+
+def venues() -> list[dict[str, Any]]:
+    """As `decode`, for the other venues' frequent messages as their emulators send them."""
+    from benchmarks.peers.venues import PEERS
+    from benchmarks.venue_frames import FAMILIES, capture
+    from feeds.events import DecodeOut
+    from feeds.venues import VENUES
+
+    found = []
+    for venue in dict.fromkeys(of for of, _, _ in FAMILIES):
+        families = [family for of, family, _ in FAMILIES if of == venue]
+        wholes = ("okx opt-summary", "binance chain")
+        wanted = {f: FRAMES_OF_CHAIN if f in wholes else 2048 for f in families}
+        messages, ids = capture(venue, wanted)
+        for family in families:
+            some, peer = messages[family], PEERS[family]
+            size = 1 if family in wholes else BATCH
+            batches = [some[i : i + size] for i in range(0, len(some), size)]
+
+            def ours(batch: list[bytes], venue: str = venue, ids: Any = ids) -> None:
+                VENUES[venue].decode(batch, [START_NS] * len(batch), ids, DecodeOut())
+
+            def theirs(batch: list[bytes], peer: Any = peer, ids: Any = ids) -> None:
+                peer(batch, ids)
+
+            out = DecodeOut()
+            VENUES[venue].decode(some, [START_NS] * len(some), ids, out)
+            assert out.error_count == 0, out.errors[:1]
+            assert not out.skipped, out.skipped
+            rounds = [[_cpu(work, batches) for work in (ours, theirs)] for _ in range(ROUNDS)]
+            mine, other = (statistics.median(r) / len(some) for r in zip(*rounds, strict=True))
+            found.append({
+                "kind": family, "bytes": round(statistics.mean(map(len, some))),
+                "rows": out.rows.count / len(some), "tickers": out.tickers.count / len(some),
+                "us": mine * 1e6, "peer_us": other * 1e6,
+                "ratio": statistics.median(theirs_s / ours_s for ours_s, theirs_s in rounds),
+            })  # fmt: skip
     return found
 
 
@@ -284,7 +326,7 @@ def dbn() -> dict[str, Any]:
 
 
 QUESTIONS: dict[str, Callable[[], Any]] = {
-    "decode": decode, "scan": scan, "replay": replay, "goog": goog, "cold": cold,
+    "decode": decode, "venues": venues, "scan": scan, "replay": replay, "goog": goog, "cold": cold,
     "dbn": dbn, "own_scan": own_scan, "universe": universe, "peers": peers,
 }  # fmt: skip
 

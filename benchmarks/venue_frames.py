@@ -1,0 +1,85 @@
+"""Frames of every emulated venue, as its emulator sends them, for the decode question."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Final
+
+from feeds.emulator.market import Market
+from feeds.emulator.profiles import PROFILES
+from feeds.emulator.server import VenueServer
+from feeds.emulator.servers import SERVERS
+from feeds.venue import ChannelOptions, Venue
+from feeds.venues import VENUES
+
+START_NS: Final = 1_790_000_000_000_000_000
+LISTINGS: Final = 200
+STEPS_MAX: Final = 3_000
+# venue, what the peer reads, words that the channel of a frame begins with
+FAMILIES: Final = (
+    ("okx", "okx books", "books:"),
+    ("okx", "okx opt-summary", "opt-summary:"),
+    ("okx", "okx option-trades", "option-trades:"),
+    ("bybit", "bybit orderbook.25", "orderbook.25."),
+    ("bybit", "bybit ticker", "tickers."),
+    ("binance", "binance depth10", ""),
+    ("binance", "binance chain", ""),
+)
+_ENDS: Final = {"binance depth10": "@depth10@100ms", "binance chain": "@optionMarkPrice"}
+
+
+def capture(venue: str, wanted: dict[str, int]) -> tuple[dict[str, list[bytes]], dict[str, int]]:
+    """Frames by family, as many as wanted of each if the market gives them, and listing ids.
+
+    Args:
+        venue: name of an emulated one.
+        wanted: family of FAMILIES to the number of frames.
+    """
+    market = Market(7, START_NS, LISTINGS, profile=PROFILES[venue])
+    server = SERVERS[venue](market, 7)
+    found: defaultdict[str, list[bytes]] = defaultdict(list)
+
+    def take(channel: str, content: bytes) -> None:
+        family = _family_of(venue, channel)
+        if family in wanted and len(found[family]) < wanted[family]:
+            found[family].append(content)
+
+    server.deliver = take  # type: ignore[method-assign]
+    _listen(server, VENUES[venue])
+    for _ in range(STEPS_MAX):
+        server.publish(market.step())
+        if all(len(found[family]) >= count for family, count in wanted.items()):
+            break
+    ids = {listing.symbol: n for n, listing in enumerate(market.universe.listings)}
+    return dict(found), ids
+
+
+def _listen(server: VenueServer, venue: Venue) -> None:
+    """Send the server what the adapter would, as if over sockets."""
+    universe = server.market.universe
+    listings = universe.listings[: universe.public]
+    for plan in venue.subscriptions(listings, ChannelOptions(), venue.LIMITS):
+        client = _Client(path=plan.path)
+        for request in plan.requests:
+            server.receive(client, request.text)  # type: ignore[arg-type]
+
+
+@dataclass(eq=False)
+class _Client:
+    """What a server needs of a connection that nobody reads."""
+
+    path: str
+    channels: set[str] = field(default_factory=set)
+    heartbeat_ns: int = 0
+    next_beat_ns: int = 0
+
+    def put(self, _content: bytes, _now_ns: int) -> bool:
+        return True
+
+
+def _family_of(venue: str, channel: str) -> str:
+    for of, family, begin in FAMILIES:
+        if of == venue and begin and channel.startswith(begin):
+            return family
+        if of == venue and family in _ENDS and channel.endswith(_ENDS[family]):
+            return family
+    return ""
