@@ -155,11 +155,11 @@ DELTA: Final = Profile(
 BULLISH: Final = Profile(
     "bullish",
     (
-        Terms("BTC-USDC", "BTC", "BTC-USDC/INDEX", "BTC-USDC-PERP", True, "USDC", "USDC",
+        Terms("BTC-USDC", "BTC", "BTC", "BTC-USDC-PERP", True, "USDC", "USDC",
               1, 10, 0, 0.1, 0.001),
-        Terms("ETH-USDC", "ETH", "ETH-USDC/INDEX", "ETH-USDC-PERP", True, "USDC", "USDC",
+        Terms("ETH-USDC", "ETH", "ETH", "ETH-USDC-PERP", True, "USDC", "USDC",
               10, 100, 0, 1.0, 0.01),
-        Terms("SOL-USDC", "SOL", "SOL-USDC/INDEX", "SOL-USDC-PERP", True, "USDC", "USDC",
+        Terms("SOL-USDC", "SOL", "SOL", "SOL-USDC-PERP", True, "USDC", "USDC",
               100, 100, 0, 1.0, 0.1),
     ),
     width=1.3, share=0.4, expiries=8, lag_steps=2,

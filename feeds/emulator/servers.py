@@ -6,6 +6,7 @@ from typing import Final
 from feeds.emulator.deribit.server import DeribitServer
 from feeds.emulator.server import VenueServer
 from feeds.emulator.venues.binance import BinanceServer
+from feeds.emulator.venues.bullish import BullishServer
 from feeds.emulator.venues.bybit import BybitServer
 from feeds.emulator.venues.delta import DeltaServer
 from feeds.emulator.venues.derive import DeriveServer
@@ -18,4 +19,5 @@ SERVERS: Final[Mapping[str, type[VenueServer]]] = {
     "bybit": BybitServer,
     "derive": DeriveServer,
     "delta": DeltaServer,
+    "bullish": BullishServer,
 }
