@@ -419,9 +419,11 @@ class VenueSession:
             self._close(link, reason)
             link.reader.cancel()
             sender.cancel()
-            await asyncio.gather(link.reader, sender, return_exceptions=True)
-            with contextlib.suppress(*_NETWORK_ERRORS):
-                await socket.close()
+            try:
+                await asyncio.gather(link.reader, sender, return_exceptions=True)
+            finally:  # The session may be stopped meanwhile, and the socket is closed all the same.
+                with contextlib.suppress(*_NETWORK_ERRORS):
+                    await socket.close()
 
     def _open(self, link: Link) -> None:
         opened = self._log(RecordType.CONNECTION, link.connection, "open", b"")
