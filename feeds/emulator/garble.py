@@ -47,12 +47,18 @@ def with_wrong_type(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def with_strange_entry(body: bytes, kind_field: str, name_field: str) -> bytes:
-    """Add an instrument of a kind that nobody knows to the longest list of instruments."""
+    """Add an instrument of a kind that nobody knows to the longest list of instruments.
+
+    A `count` beside it that was the list's length still is, as the venue's own would be.
+    """
     tree = _tree(body)
     lists = [found for found in _lists(tree) if _is_instrument(found, kind_field, name_field)]
     if not lists:
         return body
     longest = max(lists, key=len)
+    for item in _objects(tree):
+        if item.get("count") == len(longest):
+            item["count"] += 1
     entry = longest[0] | {kind_field: STRANGE_KIND}
     entry[name_field] = f"{entry[name_field]}{STRANGE_NAME}"
     longest.append(entry)

@@ -13,7 +13,7 @@ from feeds.emulator.garble import (
 FRAME = b'{"a":"t","d":{"p":0.1,"q":[["0.038","200"],[1,2.5]],"n":null,"g":{"delta":-0.5}}}'
 LIST = (
     b'{"result":{"note":["x"],"list":[{"kind":"option","name":"B-1","tick":5},'
-    b'{"kind":"option","name":"B-2","tick":5}]}}'
+    b'{"kind":"option","name":"B-2","tick":5}],"page":{"count":2}}}'
 )
 
 
@@ -66,6 +66,9 @@ def test_an_instrument_of_unknown_kind_joins_the_list() -> None:
     found = msgspec.json.decode(with_strange_entry(LIST, "kind", "name"))
     assert found["result"]["list"][:2] == msgspec.json.decode(LIST)["result"]["list"]
     assert found["result"]["list"][2:] == [{"kind": "moonshot", "name": "B-1-MOON", "tick": 5}]
+    assert found["result"]["page"] == {"count": 3}
+    more = LIST.replace(b'"count":2', b'"count":7')  # of something else
+    assert b'"count":7' in with_strange_entry(more, "kind", "name")
     assert with_strange_entry(LIST, "type", "name") == LIST
 
 

@@ -4,11 +4,14 @@ Where a venue sends changes that form a chain, no known book is ever wrong. Wher
 a lost one shows in nothing: the book is right again with the next.
 """
 
+import asyncio
 from typing import Any
 
 import numpy as np
 import pytest
 
+from feeds.emulator import server as emulator_server
+from feeds.emulator.faults import Fault
 from feeds.emulator.planted import Plant
 from feeds.emulator.servers import SERVERS
 from feeds.record import RecordType
@@ -22,15 +25,20 @@ ASTRAY = ["gap", "duplicate", "reorder", "truncate", "unknown", "retype", "silen
 every_venue = pytest.mark.parametrize("name", list(SERVERS))
 
 
-def busy(world: VenueWorld) -> str:
-    """A two-sided option whose book moves often, made so by a stream of orders."""
+def two_sided(world: VenueWorld) -> str:
+    """An option with bids and asks whose makers quote often."""
     universe, books = world.server.market.universe, world.server.market.books
-    two_sided = (books.lots[:, :, 0] > 0).all(axis=1)
-    symbol = next(
+    both = (books.lots[:, :, 0] > 0).all(axis=1)
+    return next(
         x.symbol
         for n, x in enumerate(universe.listings)
-        if x.contract is not None and two_sided[n] and universe.activity[n] == 0
+        if x.contract is not None and both[n] and universe.activity[n] == 0
     )
+
+
+def busy(world: VenueWorld) -> str:
+    """The same option, its book moved by a stream of orders."""
+    symbol = two_sided(world)
     start_ns = world.server.market.now_ns
     world.server.market.planter.add(Plant("sweep", symbol, start_ns, 600.0, 200.0, 1))
     return symbol
@@ -57,6 +65,12 @@ async def watch(world: VenueWorld, steps: int, spare: str = "") -> None:
             assert set(world.wrong()) <= {spare}
 
 
+def carried_with(world: VenueWorld, channel: str) -> set[str]:
+    """Listings with a channel on the connection that carries a channel."""
+    (link,) = [link for link in world.session.links if channel in link.ledger.wanted]
+    return {VENUES[world.name].symbol_of_channel(c) or "" for c in link.ledger.wanted}
+
+
 async def lost(world: VenueWorld) -> None:
     """Run until the session has noticed that a connection is gone."""
     for _ in range(20):
@@ -80,6 +94,62 @@ async def healed(world: VenueWorld) -> None:
     assert world.wrong() == []
 
 
+def printed(world: VenueWorld, symbol: str) -> list[tuple[float, int]]:
+    """Prices and aggressors of what the market trades in a listing from now on; it grows."""
+    market = world.server.market
+    listing, step = market.universe.ids[symbol], market.step
+    true: list[tuple[float, int]] = []
+
+    def noted() -> Any:
+        found = step()
+        for trade in found.trades:
+            if trade.listing == listing:
+                ticks = np.array([trade.tick], np.int32)
+                price = float(market.books.prices(np.array([listing]), ticks)[0])
+                true.append((round(price, 9), trade.side))
+        return found
+
+    market.step = noted
+    return true
+
+
+def received(world: VenueWorld, symbol: str, since: int) -> list[tuple[float, int]]:
+    """Prices and aggressors of a listing's trade rows behind the first `since` of all."""
+    return [(round(price, 9), side) for s, price, _, side in world.trades[since:] if s == symbol]
+
+
+def left_out(world: VenueWorld) -> int:
+    """Instruments that discovery named and left out, for whatever reason."""
+    return sum(n for name, n in world.counts.items() if name.startswith("left_out."))
+
+
+async def without_time() -> None:
+    """Let the sockets do what they do without a pause: a whole connection takes fewer turns."""
+    for _ in range(500):
+        await asyncio.sleep(0)
+
+
+async def untroubled(world: VenueWorld) -> None:
+    """Run until every connection is open and the last discovery was whole."""
+    for _ in range(40):
+        if not world.session.trouble:
+            return
+        await world.run(5)
+    raise AssertionError(world.session.trouble)
+
+
+async def discovered(world: VenueWorld) -> None:
+    """Ask for the instruments again, and run until they came."""
+    before = world.session.counts.discoveries
+    world.session.request_discovery()
+    for _ in range(20):
+        await world.run(5)
+        if world.session.counts.discoveries > before:
+            break
+    assert world.session.counts.discoveries > before
+    await untroubled(world)
+
+
 @every_venue
 async def test_quiet_market_is_followed_to_the_tick(name: str):
     async with VenueWorld(name) as world:
@@ -101,26 +171,9 @@ async def test_trades_are_the_market_s_with_its_aggressors(name: str):
     async with VenueWorld(name) as world:
         await world.live()
         symbol = busy(world)
-        listing = world.server.market.universe.ids[symbol]
-        true: list[tuple[float, int]] = []
-        step, books = world.server.market.step, world.server.market.books
-
-        def noted() -> Any:
-            found = step()
-            for trade in found.trades:
-                if trade.listing == listing:
-                    tick = np.array([trade.tick], np.int32)
-                    price = float(books.prices(np.array([listing]), tick)[0])
-                    true.append((round(price, 9), trade.side))
-            return found
-
-        world.server.market.step = noted
-        before = len(world.trades)
+        before, true = len(world.trades), printed(world, symbol)
         await world.run(60)
-        ours = [
-            (round(price, 9), side) for s, price, _, side in world.trades[before:] if s == symbol
-        ]
-        assert ours == true
+        assert received(world, symbol, before) == true
         assert len(true) > 20
 
 
@@ -154,6 +207,45 @@ async def test_frames_that_go_astray_touch_their_own_listing_alone(name: str, ki
 
 
 @every_venue
+async def test_values_of_wrong_types_are_counted_and_touch_their_own_listing_alone(name: str):
+    async with VenueWorld(name) as world:
+        await world.live()
+        symbol = busy(world)
+        await watch(world, 5)
+        world.ever_unknown.clear()
+        channel = book_channel(world, symbol)
+        await world.fault(0, kind="wrong_types", channel=channel, count=12)
+        await watch(world, 30, spare=symbol)
+        assert world.server.faults.struck["wrong_types"] == 12
+        # A value that no adapter reads may be of any type.
+        assert 3 <= world.counts["frame_errors"] <= 12
+        assert world.ever_unknown == (set() if name in WINDOWED else {symbol})
+        assert name in WINDOWED or world.counts["gaps"] >= 1
+        await watch(world, 5)
+        await healed(world)
+
+
+@every_venue
+async def test_values_of_wrong_types_on_every_channel_end_with_the_connection(name: str):
+    async with VenueWorld(name) as world:
+        await world.live()
+        busy(world)
+        listings = set(world.session.listings)
+        await world.fault(0, kind="wrong_types", channel="", count=100)
+        for _ in range(60):
+            await world.run(1)
+            if world.server.faults.struck.get("wrong_types") == 100:
+                break
+        assert 25 <= world.counts["frame_errors"] <= 100
+        # A quiet book whose last change was lost stays behind until its next one.
+        await world.fault(1, kind="disconnect")
+        await lost(world)
+        await discovered(world)  # An answer over REST may have been hit, and an entry left out.
+        await healed(world)
+        assert set(world.session.listings) == listings
+
+
+@every_venue
 async def test_garbage_is_counted_and_changes_nothing(name: str):
     async with VenueWorld(name) as world:
         await world.live()
@@ -167,7 +259,7 @@ async def test_garbage_is_counted_and_changes_nothing(name: str):
 
 
 @every_venue
-@pytest.mark.parametrize("kind", ["disconnect", "restart", "huge"])
+@pytest.mark.parametrize("kind", ["disconnect", "huge"])
 async def test_lost_connections_make_books_unknown_at_once_and_come_back(name: str, kind: str):
     async with VenueWorld(name) as world:
         await world.live()
@@ -179,6 +271,51 @@ async def test_lost_connections_make_books_unknown_at_once_and_come_back(name: s
         await lost(world)
         assert symbol in world.unknown() or symbol in world.ever_unknown
         await healed(world)
+        assert world.session.counts.connects > opened
+
+
+@every_venue
+async def test_restarted_venue_is_unknown_while_away_and_counts_anew(name: str):
+    async with VenueWorld(name) as world:
+        await world.live()
+        busy(world)
+        counts, links = world.session.counts, len(world.session.links)
+        gaps = world.counts.get("gaps", 0)
+        await world.fault(0, kind="restart", seconds=3.0)
+        await world.run(1)
+        await world.until(lambda: counts.disconnects == links)
+        await world.run(10)  # Longer than any first pause, and the venue is still away.
+        assert set(world.unknown()) == set(world.followed())
+        await world.until(lambda: counts.connect_failures >= links)
+        assert counts.connects == links
+        assert "503" in world.session.trouble
+        await healed(world)
+        await untroubled(world)
+        assert counts.connects == 2 * links
+        # Numbers below those from before are a new chain and no gap in the old one.
+        assert world.counts.get("gaps", 0) == gaps
+
+
+@every_venue
+async def test_slow_reader_is_cut_and_heals(name: str, monkeypatch: pytest.MonkeyPatch):
+    async with VenueWorld(name) as world:
+        await world.live()
+        symbol = busy(world)
+        await watch(world, 5)
+        world.ever_unknown.clear()
+        channel = book_channel(world, symbol)
+        carried = carried_with(world, channel)
+        opened = world.session.counts.connects
+        with monkeypatch.context() as patch:
+            # Frames of one step are queued before any is sent: a hundred of them are too many.
+            patch.setattr(emulator_server, "OUT_BYTES_MAX", 32_000)
+            await world.fault(1, kind="burst", channel=channel, factor=100, seconds=1.0)
+            await lost(world)
+        assert world.server.counters["slow_reader_cut"] >= 1
+        assert symbol in world.ever_unknown
+        assert world.ever_unknown <= carried
+        await healed(world)
+        assert world.ever_unknown <= carried
         assert world.session.counts.connects > opened
 
 
@@ -206,6 +343,120 @@ async def test_refused_channel_is_asked_for_again(name: str):
         await lost(world)
         await healed(world)
         assert world.server.faults.struck["refuse"] == 1
+
+
+@every_venue
+async def test_requests_beyond_a_limit_are_repeated_after_a_pause(name: str):
+    async with VenueWorld(name) as world:
+        await world.live()
+        busy(world)
+        counts, links = world.session.counts, world.session.links
+        await world.fault(1, kind="limit", count=3)
+        await world.fault(1, kind="disconnect")
+        await world.until(lambda: counts.disconnects == len(links))
+        opened = counts.connects
+        await without_time()
+        assert counts.connects == opened
+        await healed(world)
+        await untroubled(world)
+        assert world.server.faults.struck["limit"] == 3
+        # Whoever is refused loses the connection; nothing is asked more often than that.
+        assert len(links) < counts.disconnects <= len(links) + 3
+        assert max(link.failures for link in links) >= 2  # The pause grows with it.
+        assert counts.given_up == 0
+
+
+@every_venue
+async def test_discovery_beyond_a_limit_is_repeated_after_a_pause_and_ends_nothing(name: str):
+    async with VenueWorld(name) as world:
+        await world.live()
+        busy(world)
+        world.ever_unknown.clear()
+        listings, counts = dict(world.session.listings), world.session.counts
+        await world.fault(1, kind="limit", channel="/", count=3)
+        asked = counts.discoveries
+        world.session.request_discovery()
+        for _ in range(20):
+            await world.run(1)
+            await without_time()
+            if counts.discoveries > asked:
+                break
+        # Repeated at once, others would have come by now.
+        assert counts.discoveries == asked + 1
+        assert "429" in world.session.trouble
+        await untroubled(world)
+        assert world.server.faults.struck["limit"] == 3
+        assert counts.discovery_failures == 3
+        assert (counts.delisted, counts.disconnects) == (0, 0)
+        assert world.session.listings == listings
+        assert world.ever_unknown == set()
+        await healed(world)
+
+
+@every_venue
+async def test_instrument_of_an_unknown_kind_is_counted_and_the_rest_listed(name: str):
+    world = VenueWorld(name)
+    world.server.faults.add(Fault("unknown_kind"))
+    await world.server.advance()
+    async with world:
+        await world.live()
+        assert world.server.faults.struck["unknown_kind"] == 1
+        assert world.session.counts.discovery_failures == 0
+        strange, listed = left_out(world), world.counts["listed"]
+        await discovered(world)
+        # The same without it: it alone was left out, and nothing was missing beside it.
+        assert left_out(world) - strange == strange - 1
+        assert world.counts["listed"] == listed
+        assert not any("MOON" in listing.symbol for listing in world.ids)
+        assert world.counts.get("body_errors", 0) == 0
+        await healed(world)
+
+
+@every_venue
+async def test_stepping_venue_clock_makes_no_gap_and_loses_no_row(name: str):
+    async with VenueWorld(name) as world:
+        await world.live()
+        symbol = busy(world)
+        world.ever_unknown.clear()
+        gaps, before, true = world.counts.get("gaps", 0), len(world.trades), printed(world, symbol)
+        for ms in (-30_000, 30_000):
+            seen = len(world.tickers)
+            await world.fault(1, kind="clock_step", ms=ms, seconds=1.0)
+            await watch(world, 25)
+            lags_ms = [(int(t["rx_ns"]) - int(t["ex_ns"])) / 1e6 for t in world.tickers[seen:]]
+            assert any(abs(lag_ms + ms) < 1500 for lag_ms in lags_ms)
+            assert abs(lags_ms[-1]) < 1500
+        assert received(world, symbol, before) == true
+        assert len(true) > 10
+        assert world.ever_unknown == set()
+        assert world.counts.get("gaps", 0) == gaps
+        assert world.counts.get("frame_errors", 0) == 0
+        await healed(world)
+
+
+@every_venue
+@pytest.mark.parametrize("kind", ["empty_book", "crossed_book"])
+async def test_empty_and_crossed_books_are_known_as_they_are(name: str, kind: str):
+    async with VenueWorld(name) as world:
+        await world.live()
+        symbol = two_sided(world)  # Orders would take what crosses.
+        world.ever_unknown.clear()
+        await world.fault(12, kind=kind, symbol=symbol, seconds=2.0)
+        assert world.wrong() == [] or name in WINDOWED
+        book = world.books[symbol]
+        bids, asks = book.best()
+        assert book.known
+        if kind == "empty_book":
+            assert (bids, asks) == ([], [])
+        else:
+            assert bids[0][0] > asks[0][0]
+        await watch(world, 20)
+        bids, asks = book.best()
+        assert bids[0][0] < asks[0][0]
+        assert world.ever_unknown == set()
+        assert world.counts.get("frame_errors", 0) == 0
+        assert world.counts.get("gaps", 0) == 0
+        await healed(world)
 
 
 @every_venue

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -139,6 +140,13 @@ class VenueWorld:
             self.time.ns = max(self.time.ns, self.server.market.now_ns - STEP_NS)
             self.time.advance(STEP_NS * 1e-9)
             await self._settle()
+
+    async def until(self, what: Callable[[], bool]) -> None:
+        """Let the sockets go on, in no time, until something has come about."""
+        async with asyncio.timeout(5):
+            while not what():  # noqa: ASYNC110 - what sockets do tells nobody
+                await asyncio.sleep(0)
+        self._consume()
 
     async def live(self) -> None:
         """Run until every book is subscribed and known."""

@@ -46,6 +46,7 @@ class BinanceServer(VenueServer):
 
     WS_PATH: ClassVar[str] = ""
     WS_PATHS: ClassVar[tuple[str, ...]] = ("/public/stream", "/market/stream")
+    KIND_FIELD: ClassVar[str] = "side"
 
     def __init__(self, market: Market, seed: int) -> None:
         """Take a market; `start` opens the port."""

@@ -41,6 +41,7 @@ class BybitServer(VenueServer):
 
     WS_PATH: ClassVar[str] = "/v5/public"
     WS_PATHS: ClassVar[tuple[str, ...]] = tuple(BOOKS)
+    KIND_FIELD: ClassVar[str] = "optionsType"
 
     def __init__(self, market: Market, seed: int) -> None:
         """Take a market; `start` opens the port."""

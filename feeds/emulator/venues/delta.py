@@ -51,6 +51,7 @@ class DeltaServer(VenueServer):
     """The emulated Delta."""
 
     WS_PATH: ClassVar[str] = "/"
+    KIND_FIELD: ClassVar[str] = "contract_type"
 
     def __init__(self, market: Market, seed: int) -> None:
         """Take a market; `start` opens the port."""

@@ -38,6 +38,8 @@ class DeriveServer(VenueServer):
     """The emulated Derive."""
 
     WS_PATH: ClassVar[str] = "/ws"
+    KIND_FIELD: ClassVar[str] = "instrument_type"
+    NAME_FIELD: ClassVar[str] = "instrument_name"
 
     def __init__(self, market: Market, seed: int) -> None:
         """Take a market; `start` opens the port."""

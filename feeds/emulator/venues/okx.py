@@ -45,6 +45,8 @@ class OkxServer(VenueServer):
 
     REST_PATH: ClassVar[str] = "/api/v5"
     WS_PATH: ClassVar[str] = "/ws/v5/public"
+    KIND_FIELD: ClassVar[str] = "instType"
+    NAME_FIELD: ClassVar[str] = "instId"
 
     def __init__(self, market: Market, seed: int) -> None:
         """Take a market; `start` opens the port."""
