@@ -23,6 +23,9 @@ from scanner.view import LiveView, export_svg
 UNDERLYINGS: Final = ("BTC", "ETH", "SOL")
 VENUES: Final = ("deribit", "binance", "okx", "bybit", "derive", "delta")
 MARKED: Final = "deribit"  # where the events are planted
+# The pulled slice is pulled here too, these seconds after the start of the events.
+FOLLOWERS: Final = {"okx": 25.0, "bybit": 26.0}
+FOLLOW_DURATION_S: Final = 13.0
 CHECKPOINT_FILE: Final = "demo_checkpoint.npz"
 CHECKPOINT_LISTINGS: Final = 1_000  # The checkpoint knows this universe; another starts cold.
 CONNECT_TIMEOUT_S: Final = 60.0
@@ -136,10 +139,20 @@ class _Demo:
         except TimeoutError:
             live.stop()
             return
-        await self._emulator.post(MARKED, "mark", {"in_s": 0})
+        planted = await self._emulator.post(MARKED, "mark", {"in_s": 0})
+        await self._follow(planted)
         if self._seconds is not None:
             await asyncio.sleep(self._seconds)
             live.stop()
+
+    async def _follow(self, planted: list[dict[str, Any]]) -> None:
+        """Pull the same slice on the venues that follow, a little later."""
+        pull = next(event for event in planted if event["kind"] == "pull")
+        names = ("kind", "target", "intensity", "side")
+        again = {name: pull[name] for name in names} | {"duration_s": FOLLOW_DURATION_S}
+        for venue, in_s in FOLLOWERS.items():
+            if venue in self._emulator.venues:
+                await self._emulator.post(venue, "plant", again | {"in_s": in_s})
 
     def _report(self, live: LiveRun, shown: Shown, truth: list[dict[str, Any]]) -> int:
         rows = [_judged(event, shown) for event in truth]
@@ -155,7 +168,8 @@ class _Demo:
             return 1
         write_line("")
         for row in rows:
-            write_line(f"  planted {row['event']:<11} {row['target']:<22} {_verdict(row)}")
+            where = f"{row['venue']:<8} {row['target']:<22}"
+            write_line(f"  planted {row['event']:<11} {where} {_verdict(row)}")
         counts = live.summary()
         alerts = sum(counts["alerts"].values())
         write_line(
