@@ -15,6 +15,7 @@ from feeds.emulator.rows import simulate_rows
 from kernels import columns as c
 from scanner import checkpoint as ck
 from scanner.checkpoint import Checkpoint, capture, emulated_names, load, save
+from scanner.commands.demo import VENUES
 from scanner.config import EngineSettings, ScanConfig
 from scanner.engine import Scanner
 from scanner.errors import CheckpointError
@@ -456,8 +457,13 @@ def test_the_demonstrations_checkpoint_is_small_and_says_what_it_is() -> None:
     assert checkpoint.notes["kind"].startswith("simulated")
     assert checkpoint.notes["listings"] == "1000"
     assert len(checkpoint.memory.place) > 800
-    places = {int(name.removeprefix("deribit:emulated:")) for name in checkpoint.memory.place}
-    assert max(places) < 1_100
+    places: dict[str, set[int]] = {}
+    for name in checkpoint.memory.place:
+        venue, word, place = name.split(":")
+        assert word == "emulated"
+        places.setdefault(venue, set()).add(int(place))
+    assert set(places) == set(VENUES)
+    assert max(map(max, places.values())) < 1_100
     assert np.isfinite(checkpoint.prior).all()
 
 
