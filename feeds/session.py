@@ -128,19 +128,19 @@ class VenueSession:
                 task.cancel()
 
     async def discover_once(self) -> list[Listing]:
-        """Fetch the instruments and nothing else; opens no socket and subscribes nothing.
+        """Fetch the instruments and nothing else, each once; opens no socket, subscribes nothing.
 
         Raises:
             SessionError: a body did not come or could not be read.
         """
-        found: list[Listing] = []
+        found: dict[str, Listing] = {}  # An index stands in the answers of all its instruments.
         async with aiohttp.ClientSession() as self._http:
             for request in self.venue.discovery(self.underlyings):
                 listings = await self._instruments(request)
                 if listings is None:
                     raise SessionError(self.problem)
-                found += listings
-        return found
+                found.update((listing.symbol, listing) for listing in listings)
+        return list(found.values())
 
     def stop(self) -> None:
         """Make `run` close all connections and return."""

@@ -110,11 +110,11 @@ OKX: Final = Profile(
 BYBIT: Final = Profile(
     "bybit",
     (
-        Terms("BTC", "BTC", "BTC/INDEX", "BTCUSDT", True, "USDT", "USDT",
+        Terms("BTC", "BTC", "BTCUSDT/INDEX", "BTCUSDT", True, "USDT", "USDT",
               1, 10, 0, 0.01, 0.001, suffix="-USDT"),
-        Terms("ETH", "ETH", "ETH/INDEX", "ETHUSDT", True, "USDT", "USDT",
+        Terms("ETH", "ETH", "ETHUSDT/INDEX", "ETHUSDT", True, "USDT", "USDT",
               10, 100, 0, 0.1, 0.01, suffix="-USDT"),
-        Terms("SOL", "SOL", "SOL/INDEX", "SOLUSDT", True, "USDT", "USDT",
+        Terms("SOL", "SOL", "SOLUSDT/INDEX", "SOLUSDT", True, "USDT", "USDT",
               100, 100, 0, 1.0, 0.1, suffix="-USDT"),
     ),
     width=1.15, share=0.8, depth=5.0, lag_steps=1,
@@ -134,9 +134,9 @@ BINANCE: Final = Profile(
 DERIVE: Final = Profile(
     "derive",
     (
-        Terms("BTC", "BTC", "BTC/INDEX", "BTC-PERP", True, "USDC", "USDC", 1, 10, 0, 0.01, 0.01),
-        Terms("ETH", "ETH", "ETH/INDEX", "ETH-PERP", True, "USDC", "USDC", 10, 100, 0, 0.1, 0.1),
-        Terms("SOL", "SOL", "SOL/INDEX", "SOL-PERP", True, "USDC", "USDC", 100, 100, 0, 1.0, 0.1),
+        Terms("BTC", "BTC", "BTC-USD", "BTC-PERP", True, "USDC", "USDC", 1, 10, 0, 0.01, 0.01),
+        Terms("ETH", "ETH", "ETH-USD", "ETH-PERP", True, "USDC", "USDC", 10, 100, 0, 0.1, 0.1),
+        Terms("SOL", "SOL", "SOL-USD", "SOL-PERP", True, "USDC", "USDC", 100, 100, 0, 1.0, 0.1),
     ),
     width=1.5, share=0.5, depth=5.0, expiries=8, lag_steps=3,
 )  # fmt: skip

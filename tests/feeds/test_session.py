@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from feeds.links import LinkState
 from feeds.record import RecordType, Redactor
 from feeds.replay import read_journal
 from feeds.session import VenueSession
-from feeds.venue import ChannelOptions, Control
+from feeds.venue import ChannelOptions, Control, HttpRequest
 from tests.feeds.toy_venue import (
     LIMITS,
     POLICY,
@@ -589,3 +590,21 @@ async def test_channels_answered_for_by_name_are_recorded_when_all_are():
         await world.accepted("trades.all", "book.A1")
         await world.until(lambda: world.inbox.channels("missing"))
     assert world.inbox.channels("missing") == ["ticker.A1"]
+
+
+async def test_instruments_alone_are_given_once_although_two_answers_name_them():
+    class Twice(Toy):
+        def discovery(self, underlyings: Sequence[str]) -> tuple[HttpRequest, ...]:
+            return super().discovery(underlyings) * 2
+
+    world = World()
+    world.server.bodies = [(200, b'["A1","A2"]'), (200, b'["A2","A3"]')]
+    async with world.server.start() as server:
+        session = VenueSession(
+            Twice(), rest_url=str(server.make_url("")), ws_url="", journal=world.journal,
+            clock=world.time, options=ChannelOptions(), limits=LIMITS,
+            budget=ConnectBudget(None, world.time, 100, 60.0), deliver=world.inbox.deliver,
+            underlyings=(), rng=random.Random(5), policy=POLICY, sleep=world.time.sleep,
+        )  # fmt: skip
+        listings = await session.discover_once()
+    assert [listing.symbol for listing in listings] == ["A1", "A2", "A3"]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from feeds.contract import ListingKind
 from feeds.emulator import server as emulator_server
 from feeds.emulator.faults import Fault
 from feeds.emulator.planted import Plant
@@ -164,6 +165,22 @@ async def test_quiet_market_is_followed_to_the_tick(name: str):
         assert world.trades
         assert {side for _, _, _, side in world.trades} <= {1, -1}
         assert world.tickers
+
+
+@every_venue
+async def test_universe_is_the_emulator_s_each_listing_once(name: str):
+    async with VenueWorld(name) as world:
+        await world.live()
+        found = [listing.symbol for listing in world.ids]
+        universe = world.server.market.universe
+        listed = {x.symbol for x in universe.listings[: universe.public]}
+        perpetuals = {x.symbol for x in universe.listings if x.kind == ListingKind.PERP}
+        # Binance's perpetuals stand under another host.
+        listed -= perpetuals if name == "binance" else set()
+        assert len(found) == len(set(found))
+        assert set(found) == listed
+        true = {x.contract for x in universe.listings[: universe.public]}
+        assert {listing.contract for listing in world.ids} == true
 
 
 @every_venue
