@@ -295,8 +295,9 @@ def _across_lines(across: Across) -> list[Text]:
     counts = f"crossed {across.crossed_count}, locked {across.locked_count}"
     lines.append(_half(((counts, AMBER if across.crossed_count else GREY),)))
     for row in across.widest:
-        words = f" {_left(row.contract, 20)} {row.bid_venue} {row.bid_usd:,.6g}"
-        lines.append(_half(((f"{words} > {row.ask_usd:,.6g} {row.ask_venue}", ""),)))
+        share = (row.bid_usd - row.ask_usd) / row.ask_usd
+        words = f" {_left(row.contract, 20)} {_right(_percentage(share), 5)}"
+        lines.append(_half(((f"{words} {row.bid_venue} > {row.ask_venue}", ""),)))
     return lines
 
 

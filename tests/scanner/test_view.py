@@ -370,4 +370,4 @@ def test_contracts_over_all_venues_are_told_with_the_widest_cross_first():
     text = "\n".join(page(model))
     assert "2 of 2 contracts on several venues" in text
     assert "crossed 2, locked 0" in text
-    assert "okx 150 > 100 binance" in text
+    assert "50.0% okx > binance" in text
