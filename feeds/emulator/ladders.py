@@ -2,7 +2,10 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from feeds.emulator.books import ASK, BID, Block, Books, Ids
+from feeds.emulator.flow import Trade
 
 Level = tuple[float, float]  # price, size; native
 
@@ -32,6 +35,14 @@ def standing(books: Books, ids: Ids) -> list[Sides]:
 def changes(old: Sides, new: Sides) -> Sides:
     """Levels that differ, with their new sizes; 0 where a level is gone."""
     return Sides(*(_changed(dict(old[side]), dict(new[side])) for side in (BID, ASK)))
+
+
+def print_of(books: Books, trade: Trade) -> Level:
+    """Price and size of a print."""
+    at = np.array([trade.listing])
+    price = books.prices(at, np.array([trade.tick], np.int32))[0]
+    size = books.sizes(at, np.array([trade.lots], np.int32))[0]
+    return float(price), float(size)
 
 
 def _levels(prices: list[Any], sizes: list[Any]) -> list[Level]:

@@ -15,7 +15,7 @@ from aiohttp import web
 from feeds.contract import E9, ListingKind
 from feeds.emulator.books import ASK, BID, Ids
 from feeds.emulator.flow import Trade
-from feeds.emulator.ladders import Level, standing
+from feeds.emulator.ladders import Level, print_of, standing
 from feeds.emulator.market import STEP_NS, Market, Step
 from feeds.emulator.server import Connection, VenueServer
 from feeds.events import Flag, ListingState
@@ -240,9 +240,7 @@ class BinanceServer(VenueServer):
         }  # fmt: skip
 
     def _trade(self, trade: Trade) -> dict[str, Any]:
-        ids, ticks = np.array([trade.listing]), np.array([trade.tick], np.int32)
-        price = float(self.market.books.prices(ids, ticks)[0])
-        size = float(self.market.books.sizes(ids, np.array([trade.lots], np.int32))[0])
+        price, size = print_of(self.market.books, trade)
         now_ms = self._now_ms(STEP_NS * 9 // 10)
         return {
             "e": "trade", "E": now_ms, "T": now_ms,

@@ -21,7 +21,7 @@ from aiohttp import web
 from feeds.contract import E9, Listing, ListingKind
 from feeds.emulator.books import ASK, BID, Ids
 from feeds.emulator.flow import Trade
-from feeds.emulator.ladders import Level, Sides, ladders, standing
+from feeds.emulator.ladders import Level, Sides, ladders, print_of, standing
 from feeds.emulator.market import STEP_NS, Market, Step
 from feeds.emulator.server import Connection, VenueServer
 from feeds.events import Flag, ListingState
@@ -229,9 +229,7 @@ class BullishServer(VenueServer):
 
     def _trade(self, name: str, trade: Trade) -> dict[str, Any]:
         """A print as told by the taker's order, or every second time by the maker's."""
-        ids, ticks = np.array([trade.listing]), np.array([trade.tick], np.int32)
-        price = float(self.market.books.prices(ids, ticks)[0])
-        size = float(self.market.books.sizes(ids, np.array([trade.lots], np.int32))[0])
+        price, size = print_of(self.market.books, trade)
         taker = trade.trade_id % 2 == 0
         match = {"otcMatchId": str(trade.trade_id)} if trade.flags & Flag.BLOCK else {}
         return {

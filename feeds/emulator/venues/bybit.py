@@ -14,7 +14,7 @@ from aiohttp import web
 
 from feeds.contract import E9, Listing, ListingKind
 from feeds.emulator.books import ASK, BID, Ids
-from feeds.emulator.ladders import Level, changes, ladders, standing
+from feeds.emulator.ladders import Level, changes, ladders, print_of, standing
 from feeds.emulator.market import STEP_NS, Market, Step
 from feeds.emulator.server import Connection, VenueServer
 from feeds.events import Flag, ListingState
@@ -198,9 +198,7 @@ class BybitServer(VenueServer):
         ]
 
     def _trade(self, item: Listing, trade: Any) -> dict[str, Any]:
-        ids, ticks = np.array([trade.listing]), np.array([trade.tick], np.int32)
-        price = float(self.market.books.prices(ids, ticks)[0])
-        size = float(self.market.books.sizes(ids, np.array([trade.lots], np.int32))[0])
+        price, size = print_of(self.market.books, trade)
         return {
             "i": f"{trade.trade_id:032x}", "T": self._now_ms(STEP_NS * 9 // 10),
             "p": f"{price:.2f}", "v": f"{size:.3f}", "S": "Buy" if trade.side > 0 else "Sell",

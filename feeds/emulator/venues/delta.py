@@ -15,7 +15,7 @@ from aiohttp import web
 
 from feeds.contract import E9, Listing, ListingKind
 from feeds.emulator.books import Ids
-from feeds.emulator.ladders import Level, Sides, changes, ladders, standing
+from feeds.emulator.ladders import Level, Sides, changes, ladders, print_of, standing
 from feeds.emulator.market import STEP_NS, Market, Step
 from feeds.emulator.server import Connection, VenueServer
 from feeds.events import ListingState
@@ -143,9 +143,7 @@ class DeltaServer(VenueServer):
     def _publish_trades(self, step: Step) -> None:
         for trade in step.trades:
             item = self.market.universe.listings[trade.listing]
-            ids, ticks = np.array([trade.listing]), np.array([trade.tick], np.int32)
-            price = float(self.market.books.prices(ids, ticks)[0])
-            size = float(self.market.books.sizes(ids, np.array([trade.lots], np.int32))[0])
+            price, size = print_of(self.market.books, trade)
             roles = ("taker", "maker") if trade.side > 0 else ("maker", "taker")
             self._send(f"all_trades:{self._kinds[trade.listing]}", {
                 "type": "all_trades", "symbol": item.symbol, "price": f"{price:.2f}",

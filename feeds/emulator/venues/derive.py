@@ -13,7 +13,7 @@ from aiohttp import web
 
 from feeds.contract import E9, Listing, ListingKind
 from feeds.emulator.books import ASK, BID, Ids
-from feeds.emulator.ladders import Level, standing
+from feeds.emulator.ladders import Level, print_of, standing
 from feeds.emulator.market import STEP_NS, Market, Step
 from feeds.emulator.server import Connection, VenueServer
 from feeds.events import Flag, ListingState
@@ -185,9 +185,7 @@ class DeriveServer(VenueServer):
         ]  # fmt: skip
 
     def _trade(self, item: Listing, trade: Any) -> dict[str, Any]:
-        ids, ticks = np.array([trade.listing]), np.array([trade.tick], np.int32)
-        price = float(self.market.books.prices(ids, ticks)[0])
-        size = float(self.market.books.sizes(ids, np.array([trade.lots], np.int32))[0])
+        price, size = print_of(self.market.books, trade)
         return {
             "trade_id": f"{trade.trade_id:032x}", "instrument_name": item.symbol,
             "timestamp": self._now_ms(STEP_NS * 9 // 10), "trade_price": f"{price:.2f}",

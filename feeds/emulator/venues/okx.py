@@ -14,7 +14,7 @@ from aiohttp import web
 
 from feeds.contract import E9, Listing, ListingKind
 from feeds.emulator.books import Ids
-from feeds.emulator.ladders import Level, Sides, changes, ladders, standing
+from feeds.emulator.ladders import Level, Sides, changes, ladders, print_of, standing
 from feeds.emulator.market import STEP_NS, Market, Step
 from feeds.emulator.server import Connection, VenueServer
 from feeds.events import ListingState
@@ -257,9 +257,7 @@ class OkxServer(VenueServer):
         ]  # fmt: skip
 
     def _trade(self, item: Listing, trade: Any) -> dict[str, Any]:
-        ids, ticks = np.array([trade.listing]), np.array([trade.tick], np.int32)
-        price = float(self.market.books.prices(ids, ticks)[0])
-        size = float(self.market.books.sizes(ids, np.array([trade.lots], np.int32))[0])
+        price, size = print_of(self.market.books, trade)
         return {
             "instId": item.symbol, "instFamily": self._family(trade.listing),
             "tradeId": str(trade.trade_id), "px": f"{price:.4f}", "sz": f"{size:.0f}",
