@@ -493,6 +493,8 @@ def test_chain_that_loses_its_connection_is_unknown_but_for_books_of_their_own()
     assert log.names[:2] == [CALL, other]
     cleared = out.rows[out.rows["kind"] == Kind.CLEAR]
     assert cleared["listing_id"].tolist() == [0]
+    # A connection of the same number that carries nothing yet takes nothing with it.
+    assert len(log.handler.consume([log.close(0)]).rows) == 0
     out = log.handler.consume([
         log.channels("subscribe", 0, "btcusdt@optionMarkPrice"),
         log.record(RecordType.TIMER, "first_data", b"btcusdt@optionMarkPrice", 0),

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from feeds.budget import ConnectBudget
+from feeds.channels import ChannelLedger
 from feeds.errors import SessionError
 from feeds.journal import Journal
-from feeds.links import LinkState
+from feeds.links import Link, LinkState, place
 from feeds.record import RecordType, Redactor
 from feeds.replay import read_journal
 from feeds.session import VenueSession
-from feeds.venue import ChannelOptions, Control, HttpRequest
+from feeds.venue import ChannelOptions, Control, HttpRequest, Request
 from tests.feeds.toy_venue import (
     LIMITS,
     POLICY,
@@ -608,3 +609,24 @@ async def test_instruments_alone_are_given_once_although_two_answers_name_them()
         )  # fmt: skip
         listings = await session.discover_once()
     assert [listing.symbol for listing in listings] == ["A1", "A2", "A3"]
+
+
+def test_plan_is_placed_on_a_connection_of_its_path_however_full():
+    links = [Link(n, ChannelLedger(Toy()), path) for n, path in enumerate(["/books", "/trades"])]
+    links[1].ledger.carry(Request(1, ("trades.all", "trades.A"), "text"))
+    assert place(links, "/trades", {"trades.B"}, 10) is links[1]
+    assert place(links, "/trades", {"trades.B"}, 2) is None
+    assert place(links, "/books", {"trades.all"}, 10) is links[0]
+
+
+async def test_instruments_are_asked_for_again_after_a_while_without_any_notice():
+    world = World()
+    limits = replace(LIMITS, silence_s=10_000.0)
+    async with running(world, limits=limits):
+        await world.accepted("book.A1")
+        world.server.symbols = ["A1", "A2"]
+        await world.pass_s(POLICY.discovery_every_s - 1.0)
+        assert len(world.server.asked) == 1
+        await world.pass_s(1.0)
+        await world.accepted("book.A2")
+    assert len(world.server.asked) == 2

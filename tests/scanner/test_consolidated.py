@@ -5,6 +5,7 @@ import pytest
 
 from feeds.contract import Listing, ListingKind
 from feeds.events import EVENT, TICKER, Flag, Kind
+from kernels import columns as c
 from scanner.config import load
 from scanner.engine import Scanner
 from scanner.result import NO_LISTING
@@ -153,3 +154,15 @@ def test_of_equal_prices_the_larger_size_wins_and_no_option_means_no_row():
     desk.quote(other, 2000.0, 2.0, 2010.0, 1.0)
     assert desk.book().listing_id[:, 0].tolist() == [desk.ids[other], desk.ids[LINEAR]]
     assert len(Desk(USDT).book().contract_id) == 0
+
+
+def test_quotes_of_halted_listings_and_of_gaps_do_not_hold():
+    desk = Desk(LINEAR)
+    desk.quote(LINEAR, 2000.0, 1.0, 2010.0, 1.0)
+    assert desk.book().venue_count.tolist() == [1]
+    columns = desk.scanner.state.columns
+    for array, word, value in ((columns.u8[c.HALTED], 0, 1), (columns.validity, 0, c.GAP)):
+        before, array[word] = array[word], value
+        assert np.isnan(desk.scanner.consolidated(desk.now_ns).price_usd).all()
+        array[word] = before
+    assert desk.scanner.consolidated(desk.now_ns).venue_count.tolist() == [1]
