@@ -1,10 +1,8 @@
 """A live run against the emulator with faults: recovery to its true books, and equal replay."""
 
-import asyncio
-import contextlib
 import json
+from functools import partial
 
-import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -14,77 +12,7 @@ from kernels import columns as c
 from scanner.__main__ import main
 from scanner.commands.live import ALERTS_NAME
 from scanner.commands.tables_of import write_tables
-from scanner.config import load
-from scanner.pipeline import Pipeline
-from scanner.run import LiveHooks, LiveRun
-from scanner.sinks import jsonl
-
-WAIT_S = 60.0
-
-
-class Watch:
-    """What the scans of a run show; `until` waits for a scan that satisfies a condition."""
-
-    def __init__(self):
-        self.scanned = asyncio.Event()
-        self.ever_in_gap: set[str] = set()
-        self.scored_in_gap: set[str] = set()
-        self.run = None
-        self.troubles: list[tuple[str, str]] = []
-        self.alerts = 0
-
-    def on_scan(self, run, alerts):
-        self.run = run
-        self.alerts += len(alerts)
-        # Metrics are computed when they are asked for, and the next tick changes what they say.
-        self.last = run.pipeline.last_scan.now_ns, run.pipeline.last_scan.metrics["obi"].copy()
-        self.ever_in_gap |= self.in_gap()
-        scores = run.pipeline.last_scan.score
-        symbols = run.pipeline.universe.symbols("deribit")
-        self.scored_in_gap |= {s for s in self.in_gap() if np.isfinite(scores[:, symbols[s]]).any()}
-        self.scanned.set()
-
-    def on_trouble(self, venue, trouble):
-        self.troubles.append((venue, trouble))
-
-    def in_gap(self):
-        return self.with_bits(c.GAP)
-
-    def with_bits(self, bits):
-        universe = self.run.pipeline.universe
-        validity = self.run.pipeline.last_scan.validity
-        rows = np.flatnonzero(validity & bits)
-        return {universe.listing(int(row)).symbol for row in rows}
-
-    async def until(self, what):
-        async with asyncio.timeout(WAIT_S):
-            while True:
-                self.scanned.clear()
-                await self.scanned.wait()
-                if what():
-                    return
-
-
-def settings(emulator, folder):
-    # Ten scans a second of a market ten times as fast: enough observations in a short test.
-    return load(
-        None,
-        {
-            "engine.tick_ms": 50,  # Ticks between scans, too.
-            "engine.scan_ms": 100,
-            "engine.listings_capacity": 1024,
-            "engine.depth_slots_capacity": 1024,
-            "scoring.p_on": 0.05,
-            "scoring.p_off": 0.5,
-            "scoring.off_after_s": 1,
-            "venues.deribit.underlyings": ["BTC", "ETH", "SOL"],
-            "venues.deribit.rest_url": emulator.venues["deribit"]["rest_url"],
-            "venues.deribit.ws_url": emulator.venues["deribit"]["ws_url"],
-            "limits.connect_state_file": str(folder / "connects.json"),
-            "limits.connect_backoff_s": 0.1,
-            "limits.resync_backoff_s": 0.1,
-        },
-    )
+from tests.scanner.live_runs import run_live, settings
 
 
 def book_of(pipeline, symbol):
@@ -149,27 +77,9 @@ def recorded(tmp_path_factory):
     """Folder of a live run with faults."""
     folder = tmp_path_factory.mktemp("live")
     with EmulatorProcess(seed=11, listings=300, speed=10.0) as emulator:
-        config = settings(emulator, folder)
-        pipeline = Pipeline(config)
-        pipeline.scanner.warm_up()
-
-        async def scenario():
-            watch = Watch()
-            record_to = folder / "recording"
-            hooks = LiveHooks(
-                watch.on_scan, watch.on_trouble, [jsonl.open_sink(str(record_to / ALERTS_NAME))]
-            )
-            live = LiveRun(config, record_to=record_to, hooks=hooks, pipeline=pipeline)
-            running = asyncio.create_task(live.run())
-            try:
-                await with_faults(emulator, watch, live)
-            finally:
-                live.stop()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await running
-            return live, watch
-
-        live, watch = asyncio.run(scenario())
+        live, watch = run_live(
+            settings(emulator, folder), folder / "recording", partial(with_faults, emulator)
+        )
     return folder / "recording", live, watch
 
 

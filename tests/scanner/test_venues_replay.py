@@ -1,0 +1,84 @@
+"""Every emulated venue, scanned live and recorded: the recording replays to the same bytes."""
+
+import pytest
+
+from feeds.emulator.process import EmulatorProcess
+from feeds.emulator.servers import SERVERS
+from kernels import columns as c
+from scanner.alert import encode
+from scanner.commands.live import ALERTS_NAME
+from scanner.pipeline import Pipeline
+from scanner.replay import replay_journal
+from tests.scanner.live_runs import digest, run_live, settings
+
+# Counts that tell how a run went in real time, and those that only a reader of a log has.
+LIVE_ONLY = {"overruns", "forced_drains", "clock_steps", "journal_lost"}
+REPLAY_ONLY = {
+    "records", "truncated", "lost_bytes", "batch_mismatches", "same_config", "same_version",
+}  # fmt: skip
+
+
+def lose_and_find(emulator):
+    """A scenario: all venues followed, every connection lost, every book back, then alerts."""
+
+    async def scenario(watch, live):
+        universe = live.pipeline.universe
+        await watch.until(
+            lambda: (
+                all(universe.symbols(venue) for venue in emulator.venues)
+                and universe.live_count > 50 * len(emulator.venues)
+                and len(watch.with_bits(c.NO_STATE)) < universe.live_count // 4
+            )
+        )
+        watch.ever_in_gap.clear()
+        while not watch.ever_in_gap:  # Connections may be back before the next scan.
+            for venue in emulator.venues:
+                await emulator.post(venue, "fault", [{"kind": "disconnect"}])
+            for _ in range(5):
+                await watch.until(lambda: True)
+        await watch.until(lambda: not watch.in_gap())
+        await watch.until(lambda: watch.alerts > 3)
+
+    return scenario
+
+
+def replayed(config, folder):
+    """Lines of the alerts, digests of the scans and summary of a recording."""
+    pipeline, extra = Pipeline(config), {}
+    lines, digests = [], []
+    for now_ns, alerts in replay_journal(folder, config, pipeline, extra):
+        lines += [encode(alert) for alert in alerts]
+        digests.append((now_ns, digest(pipeline.last_scan)))
+    return lines, digests, pipeline.summary(extra)
+
+
+def assert_equal_replay(venues, folder, speed):
+    with EmulatorProcess(seed=11, listings=100, venues=venues, speed=speed) as emulator:
+        config = settings(emulator, folder, scoring__p_on=0.2)
+        recording = folder / "recording"
+        live, watch = run_live(config, recording, lose_and_find(emulator))
+    lines, digests, summary = replayed(config, recording)
+    assert lines == (recording / ALERTS_NAME).read_bytes().splitlines()
+    assert len(lines) > 3
+    assert digests == watch.digests
+    told = live.summary()
+    assert {k: v for k, v in summary.items() if k not in REPLAY_ONLY} == {
+        k: v for k, v in told.items() if k not in LIVE_ONLY
+    }
+    assert (summary["batch_mismatches"], summary["lost_bytes"]) == (0, 0)
+    assert summary["same_config"]
+    assert told["journal_lost"] == 0
+    assert summary["feed"].get("frame_errors", 0) == 0
+    assert watch.scored_in_gap == set()
+    for name, session in live.sessions.items():
+        assert session.counts.connects > len(session.links)  # Lost, and found again.
+        assert live.intake.counts[name]["rows"] > 0
+
+
+@pytest.mark.parametrize("venue", list(SERVERS))
+def test_a_recording_of_a_venue_replays_to_the_same_bytes(venue, tmp_path):
+    assert_equal_replay([venue], tmp_path, 10.0)
+
+
+def test_a_recording_of_all_venues_at_once_replays_to_the_same_bytes(tmp_path):
+    assert_equal_replay(list(SERVERS), tmp_path, 3.0)
