@@ -1,0 +1,162 @@
+"""What venues unlike each other need of a session: pages, paths, pings, ages, answers by name."""
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+from feeds.budget import ConnectBudget
+from feeds.channels import ChannelLedger
+from feeds.links import Link, place
+from feeds.record import RecordType
+from feeds.session import VenueSession
+from feeds.venue import ChannelOptions, Control, HttpRequest, Request
+from tests.feeds.toy_venue import (
+    LIMITS,
+    POLICY,
+    FamilyToy,
+    PagedToy,
+    SplitToy,
+    Toy,
+    World,
+    running,
+)
+
+
+async def test_discovery_follows_the_pages_of_a_list_and_posts_where_there_is_a_body():
+    world = World()
+    world.server.bodies = [(200, b'["A1","page-2+"]'), (200, b'["B1","page-3+"]'), (200, b'["C1"]')]
+    async with running(world, PagedToy()):
+        await world.accepted("book.A1", "book.B1", "book.C1")
+    assert world.server.posted == [b"page-2+", b"page-3+"]
+    assert [r.payload for r in world.inbox.of(RecordType.HTTP)] == [
+        b'["A1","page-2+"]',
+        b'["B1","page-3+"]',
+        b'["C1"]',
+    ]
+
+
+async def test_discovery_asks_whatever_an_answer_leads_to_in_order():
+    world = World()
+    world.server.bodies = [(200, b'["?A","?B"]'), (200, b'["A1","A2"]'), (200, b'["B1"]')]
+    async with running(world, FamilyToy()):
+        await world.accepted("book.A1", "book.A2", "book.B1")
+    assert world.server.asked == ["of=", "family=A", "family=B"]
+    purposes = [r.name for r in world.inbox.of(RecordType.HTTP)]
+    assert purposes == ["instruments:all", "instruments:A", "instruments:B"]
+
+
+async def test_page_that_fails_fails_its_list_and_pages_without_end_are_cut():
+    world = World()
+    world.server.bodies = [(200, b'["A1","page-2+"]'), (500, b"")]
+    async with running(world, PagedToy()):
+        await world.until(lambda: world.session.counts.discovery_failures == 1)
+        assert world.session.listings == {}
+    world = World()
+    world.server.bodies = [(200, b'["A1","page+"]')] * 9
+    async with running(world, PagedToy(), policy=replace(POLICY, discovery_pages_max=3)):
+        await world.until(lambda: world.session.counts.discovery_failures == 1)
+        assert "more than 3 pages" in world.session.problem
+    assert len(world.server.asked) == 3
+
+
+async def test_connections_have_paths_of_their_own_and_new_listings_go_to_theirs():
+    world = World()
+    async with running(world, SplitToy()):
+        await world.accepted("book.A1", "trades.all")
+        world.server.symbols = ["A1", "A2"]
+        world.session.request_discovery()
+        await world.pass_s(POLICY.discovery_min_s)
+        await world.accepted("book.A2")
+    books, trades = sorted(world.server.sockets, key=lambda socket: socket.path)
+    assert (books.path, trades.path) == ("/ws/books", "/ws/trades")
+    assert books.channels() == ["book.A1", "book.A2"]
+    assert set(trades.channels()) == {"trades.all"}
+
+
+async def test_venue_is_pinged_at_its_period_and_no_ping_waits_for_an_answer():
+    world = World()
+    async with running(world, SplitToy(), limits=replace(LIMITS, ping_s=20.0)):
+        await world.accepted("book.A1", "trades.all")
+        await world.pass_s(19.5)
+        assert world.session.counts.pings == 0
+        await world.pass_s(0.5)
+        await world.until(lambda: world.session.counts.pings == 2)
+        await world.until(
+            lambda: all(s.received[-1] == {"op": "ping"} for s in world.server.sockets)
+        )
+        assert all(not link.ledger.pending for link in world.session.links)
+        await world.pass_s(19.5)
+        await world.until(lambda: world.session.counts.pings == 4)
+    assert world.session.counts.requests == 2
+
+
+async def test_connection_is_renewed_before_its_age_limit_each_a_little_earlier():
+    world = World()
+    limits = replace(LIMITS, connection_s=1000.0, silence_s=5000.0)
+    async with running(world, SplitToy(), limits=replace(limits, ping_s=4000.0)):
+        await world.accepted("book.A1", "trades.all")
+        await world.pass_s(939.5)
+        assert world.session.counts.renewals == 0
+        await world.pass_s(0.5)
+        await world.until(lambda: world.session.counts.renewals == 1)
+        await world.until(lambda: world.session.counts.disconnects == 1)
+        close = world.inbox.of(RecordType.CONNECTION, "close")[0]
+        assert close.connection == 1
+        await world.pass_s(9.5)
+        await world.until(lambda: world.session.counts.renewals == 2)
+
+
+async def test_channels_answered_for_by_name_are_recorded_when_all_are():
+    class Naming(Toy):
+        def control(self, frame: bytes) -> Control | None:
+            message = json.loads(frame)
+            if "ok" not in message:
+                return None
+            return Control(accepted=tuple(message["ok"]), denied=("ticker.A1",))
+
+    world = World()
+    world.server.unknown = {"ticker.A1"}
+    async with running(world, Naming()):
+        await world.accepted("trades.all", "book.A1")
+        await world.until(lambda: world.inbox.channels("missing"))
+    assert world.inbox.channels("missing") == ["ticker.A1"]
+
+
+async def test_instruments_alone_are_given_once_although_two_answers_name_them():
+    class Twice(Toy):
+        def discovery(self, underlyings: Sequence[str]) -> tuple[HttpRequest, ...]:
+            return super().discovery(underlyings) * 2
+
+    world = World()
+    world.server.bodies = [(200, b'["A1","A2"]'), (200, b'["A2","A3"]')]
+    async with world.server.start() as server:
+        session = VenueSession(
+            Twice(), rest_url=str(server.make_url("")), ws_url="", journal=world.journal,
+            clock=world.time, options=ChannelOptions(), limits=LIMITS,
+            budget=ConnectBudget(None, world.time, 100, 60.0), deliver=world.inbox.deliver,
+            underlyings=(), rng=random.Random(5), policy=POLICY, sleep=world.time.sleep,
+        )  # fmt: skip
+        listings = await session.discover_once()
+    assert [listing.symbol for listing in listings] == ["A1", "A2", "A3"]
+
+
+def test_plan_is_placed_on_a_connection_of_its_path_however_full():
+    links = [Link(n, ChannelLedger(Toy()), path) for n, path in enumerate(["/books", "/trades"])]
+    links[1].ledger.carry(Request(1, ("trades.all", "trades.A"), "text"))
+    assert place(links, "/trades", {"trades.B"}, 10) is links[1]
+    assert place(links, "/trades", {"trades.B"}, 2) is None
+    assert place(links, "/books", {"trades.all"}, 10) is links[0]
+
+
+async def test_instruments_are_asked_for_again_after_a_while_without_any_notice():
+    world = World()
+    limits = replace(LIMITS, silence_s=10_000.0)
+    async with running(world, limits=limits):
+        await world.accepted("book.A1")
+        world.server.symbols = ["A1", "A2"]
+        await world.pass_s(POLICY.discovery_every_s - 1.0)
+        assert len(world.server.asked) == 1
+        await world.pass_s(1.0)
+        await world.accepted("book.A2")
+    assert len(world.server.asked) == 2
