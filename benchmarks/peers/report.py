@@ -103,9 +103,8 @@ def _books(rows: list[Row]) -> list[str]:
         )
     return [
         *lines, "",
-        "Why not faster: bringing the rows into the order of their listings is a small part (last lines of this section); the rest is the",
-        "update itself, a search and a move within 32 levels a side, and the flow of ten levels, in code that a GPU runs bit for bit alike.",
-        "What would change it: a narrower book for listings that never fill one, and moving levels in packed instructions.", "",
+        "Of an update, bringing the rows into the order of their listings is the small part that the last lines of this section give; the rest,",
+        "search, move, flow and the reading of the best levels, is not divided further yet, so that what would make it faster is not known.", "",
     ]  # fmt: skip
 
 
