@@ -350,24 +350,24 @@ def test_contracts_over_all_venues_are_told_with_the_widest_cross_first():
     members = [option(name) for name in names] + [option(name, strike=95_000) for name in names]
     nan = math.nan
     book = Consolidated(
-        contract_id=np.arange(2, dtype=np.uint32),
-        venue_count=np.array([3, 2], np.int32),
-        price_usd=np.array([[2020.0, 150.0], [2010.0, 100.0]]),
-        size=np.full((2, 2), nan),
-        listing_id=np.array([[0, 4], [1, 5]], np.uint32),
-        age_ns=np.zeros((2, 2), np.int64),
-        assumed_rate=np.zeros((2, 2), bool),
-        locked=np.array([False, False]),
-        crossed=np.array([True, True]),
+        contract_id=np.arange(3, dtype=np.uint32),
+        venue_count=np.array([3, 2, 1], np.int32),
+        price_usd=np.array([[2020.0, 150.0, 7.0], [2010.0, 100.0, 8.0]]),
+        size=np.full((2, 3), nan),
+        listing_id=np.array([[0, 4, 3], [1, 5, 3]], np.uint32),
+        age_ns=np.zeros((2, 3), np.int64),
+        assumed_rate=np.zeros((2, 3), bool),
+        locked=np.array([False, False, False]),
+        crossed=np.array([True, True, False]),
     )
     found = across_venues(book, lambda row: members[row])
-    assert (found.contract_count, found.shared_count, found.crossed_count) == (2, 2, 2)
+    assert (found.contract_count, found.shared_count, found.crossed_count) == (3, 2, 2)
     assert [(row.bid_venue, row.ask_venue, row.bid_usd) for row in found.widest] == [
         ("okx", "binance", 150.0), ("deribit", "okx", 2020.0),
     ]  # fmt: skip
     _, alert_book, result = scene()
     model = replace(model_of(result, alert_book), across=found)
     text = "\n".join(page(model))
-    assert "2 of 2 contracts on several venues" in text
+    assert "2 of 3 contracts on several venues" in text
     assert "crossed 2, locked 0" in text
     assert "50.0% okx > binance" in text

@@ -80,6 +80,7 @@ def test_both_halves_together_are_all_a_tick_and_a_scan_use():
     perp = Listing("toy", "A", ListingKind.PERP, "A", 1.0, "USD", "linear", 0.5)
     scanner = Scanner()
     scanner.warm_up(scans=False)
+    assert "observe" not in vars(scanner.device)
     scanner.warm_up(rows=False)
     used = set(vars(scanner.device))
     scanner.add([perp])
