@@ -76,8 +76,11 @@ class Kind(IntEnum):
     BOOK_SNAPSHOT = 2  # one level of a whole book; the first row carries SNAPSHOT_START
     BOOK_DELTA = 3  # one level set to an absolute size, 0 removes it
     TRADE = 4  # one print; side is the aggressor's
-    CLEAR = 5  # gap: the listing's book is unknown until the next snapshot or quote
+    CLEAR = 5  # the book is unknown until the next snapshot, or quote if level is BOOK_GIVEN_BACK
     STATE_CHANGE = 6  # level holds the new ListingState
+
+
+BOOK_GIVEN_BACK: Final = 1  # level of a CLEAR row: no book comes any more, quotes count again
 
 
 class Flag(IntFlag):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from feeds.contract import Listing, ListingKind
 from feeds.errors import FrameError, JournalError
 from feeds.events import (
+    BOOK_GIVEN_BACK,
     EVENT,
     TICKER,
     DecodeOut,
@@ -30,6 +31,7 @@ from feeds.events import (
 )
 from feeds.record import Record, RecordType
 from feeds.sequence import Change, SequenceState, SequenceTracker, Turn
+from feeds.tiers import Tiers
 from feeds.venue import ChainQuoter, ChannelOptions, Venue
 
 # Frames decoded at once: enough to spread numpy's cost per call, few enough to stay in cache.
@@ -72,7 +74,8 @@ class VenueHandler:
 
     Args:
         venue: the venue's module.
-        options: the channels that are subscribed.
+        options: the channels that are subscribed for every listing.
+        depth: the channels of depth, where some listings alone have it; see feeds/tiers.py.
         allocate: gives a new listing its dense id; called once per symbol.
         retire: told (listing_id, rx_ns) when a listing has ended; the id must not be given to
             another listing before the caller's grace time is over.
@@ -87,19 +90,23 @@ class VenueHandler:
         allocate: Callable[[Listing], int],
         retire: Callable[[int, int], None],
         *,
+        depth: ChannelOptions | None = None,
         underlyings: Collection[str] = (),
         trade_memory: int = TRADE_MEMORY,
     ) -> None:
         self.symbols: dict[str, int] = {}
         self._venue = venue
-        self._options = options
+        self._tiers = Tiers(options, depth)
         self._allocate = allocate
         self._retire = retire
         self._underlyings = frozenset(underlyings)
         self._listings: dict[int, Listing] = {}
         # Discovered, but of other underlyings; with the expiry, so that it shrinks again.
         self._left_out: dict[str, int | None] = {}
-        self._carrier: dict[str, int] = {}  # symbol -> connection that carries its book
+        # symbol -> connection that its best prices come from: its book, or in two tiers whatever
+        # the lower one has; and of two tiers the connection that its depth comes from
+        self._carrier: dict[str, int] = {}
+        self._depth: dict[str, int] = {}
         # (underlying, price currency) -> connection that carries the quotes of its whole chain
         self._chains: dict[tuple[str, str], int] = {}
         self._tracker = SequenceTracker()
@@ -183,9 +190,18 @@ class VenueHandler:
         if not turns:
             return rows if keep.all() else rows[keep]
         places = [int(frames["row_begin"][change.frame]) for change in turns]
-        added = np.concatenate([_turn_row(change, frames) for change in turns])
+        added = np.concatenate([self._turn_row(change, frames) for change in turns])
         widened = np.insert(keep, places, np.ones(len(turns), np.bool_))
         return np.insert(rows, places, added)[widened]
+
+    def _turn_row(self, change: Change, frames: NDArray[Any]) -> NDArray[Any]:
+        """The row that says a gap, or that a book is known to be empty."""
+        frame = frames[change.frame]
+        if change.turn == Turn.GAP:
+            return self._cleared(change.listing_id, int(frame["rx_ns"]))
+        row = _bare_row(change.listing_id, int(frame["rx_ns"]), Kind.BOOK_SNAPSHOT)
+        row["seq"] = frame["seq_last"]
+        return row
 
     def _lifecycle(self, notice: LifecycleNotice, stretch: "_Stretch") -> None:
         listing_id = self.symbols.get(notice.symbol)
@@ -209,6 +225,7 @@ class VenueHandler:
         del self.symbols[symbol]
         del self._listings[listing_id]
         self._carrier.pop(symbol, None)
+        self._depth.pop(symbol, None)
         self._tracker.forget(listing_id)
         stretch.counts["retired"] += 1
 
@@ -239,6 +256,8 @@ class VenueHandler:
         listing_id = self._allocate(listing)
         self.symbols[listing.symbol] = listing_id
         self._listings[listing_id] = listing
+        if self._tiers.depth is not None:
+            self._tracker.close(listing_id)
         stretch.counts["listed"] += 1
 
     def _end_overdue(self, rx_ns: int, stretch: "_Stretch") -> None:
@@ -260,6 +279,7 @@ class VenueHandler:
             self._clear_connection(record, stretch)
             lost = record.connection
             self._carrier = {s: c for s, c in self._carrier.items() if c != lost}
+            self._depth = {s: c for s, c in self._depth.items() if c != lost}
             self._chains = {chain: c for chain, c in self._chains.items() if c != lost}
 
     def _timer(self, record: Record, stretch: "_Stretch") -> None:
@@ -269,9 +289,9 @@ class VenueHandler:
             self._clear_connection(record, stretch)
             return
         channel = record.payload.decode(errors="replace")
-        symbol = self._book_symbol(channel)
-        if symbol is not None:
-            self._clear(symbol, record.rx_ns, stretch)
+        source = self._source(channel)
+        if source is not None:
+            self._lose(*source, record.rx_ns, stretch)
         chain = self._chain_of(channel)
         if chain is not None:
             self._clear_chain(chain, record.rx_ns, stretch)
@@ -287,23 +307,61 @@ class VenueHandler:
             chain = self._chain_of(channel)
             if chain is not None:
                 self._carry_chain(chain, record, stretch)
-            symbol = self._book_symbol(channel)
-            if symbol is None:
+            source = self._source(channel)
+            if source is None:
                 continue
+            symbol, carriers = source
             if record.name in ("subscribe", "accepted"):
-                self._carrier[symbol] = record.connection
-            elif self._carrier.get(symbol) == record.connection:
-                del self._carrier[symbol]
-                self._clear(symbol, record.rx_ns, stretch, unless_gapped=True)
+                carriers[symbol] = record.connection
+                if carriers is self._depth and symbol in self.symbols:
+                    self._tracker.open(self.symbols[symbol])
+            elif carriers.get(symbol) == record.connection:
+                del carriers[symbol]
+                self._lose(symbol, carriers, record.rx_ns, stretch, unless_gapped=True)
+                if carriers is self._depth and symbol in self.symbols:
+                    self._tracker.close(self.symbols[symbol])
 
-    def _book_symbol(self, channel: str) -> str | None:
-        """Instrument whose best prices come from a channel; None for any other channel."""
+    def _source(self, channel: str) -> tuple[str, dict[str, int]] | None:
+        """Instrument whose best prices come from a channel, and the table of such channels."""
         symbol = self._venue.symbol_of_channel(channel)
         if symbol is None:
             return None
-        # What a resync asks for again is, by definition, where the book comes from.
-        requests = self._venue.resync(symbol, self._options, 0)
-        return symbol if any(channel in request.channels for request in requests) else None
+        for options, carriers in (
+            (self._tiers.depth, self._depth),
+            (self._tiers.base, self._carrier),
+        ):
+            # What a resync asks for again is, by definition, where the book comes from.
+            requests = () if options is None else self._venue.resync(symbol, options, 0)
+            if any(channel in request.channels for request in requests):
+                return symbol, carriers
+        return None
+
+    def _lose(
+        self,
+        symbol: str,
+        carriers: dict[str, int],
+        rx_ns: int,
+        stretch: "_Stretch",
+        *,
+        unless_gapped: bool = False,
+    ) -> None:
+        """Follow the loss of what best prices came from.
+
+        In two tiers a book stands on its own, and where it goes, quotes count again. A book that
+        was asked for and has not come, or has a gap, is none: the lower tier quotes the listing.
+        """
+        listing_id = self.symbols.get(symbol)
+        if listing_id is None:
+            return
+        if self._tiers.depth is None:
+            self._clear(symbol, rx_ns, stretch, unless_gapped=unless_gapped)
+            return
+        live = self._tracker.state(listing_id) == SequenceState.LIVE
+        if carriers is self._depth:
+            self._tracker.wait(listing_id)
+        if live == (carriers is self._depth):
+            stretch.rows.append(self._cleared(listing_id, rx_ns))
+            stretch.counts["clears"] += 1
 
     def _chain_of(self, channel: str) -> tuple[str, str] | None:
         """Options whose best prices come from one channel for the whole chain, if it is such."""
@@ -334,9 +392,10 @@ class VenueHandler:
         for chain, connection in self._chains.items():
             if connection == record.connection:
                 self._clear_chain(chain, record.rx_ns, stretch)
-        for symbol, connection in self._carrier.items():
-            if connection == record.connection:
-                self._clear(symbol, record.rx_ns, stretch)
+        for carriers in (self._depth, self._carrier):
+            for symbol, connection in carriers.items():
+                if connection == record.connection:
+                    self._lose(symbol, carriers, record.rx_ns, stretch)
 
     def _clear(
         self, symbol: str, rx_ns: int, stretch: "_Stretch", *, unless_gapped: bool = False
@@ -346,9 +405,15 @@ class VenueHandler:
         if listing_id is None:
             return
         if not (unless_gapped and self._tracker.state(listing_id) == SequenceState.GAPPED):
-            stretch.rows.append(_bare_row(listing_id, rx_ns, Kind.CLEAR))
+            stretch.rows.append(self._cleared(listing_id, rx_ns))
             stretch.counts["clears"] += 1
         self._tracker.wait(listing_id)
+
+    def _cleared(self, listing_id: int, rx_ns: int) -> NDArray[Any]:
+        """The row that makes a book unknown; in two tiers the lower one has the word again."""
+        row = _bare_row(listing_id, rx_ns, Kind.CLEAR)
+        row["level"] = BOOK_GIVEN_BACK if self._tiers.depth is not None else 0
+        return row
 
     _STEPS: Final = {
         RecordType.HTTP: _http,
@@ -437,16 +502,6 @@ def _bare_row(listing_id: int, rx_ns: int, kind: Kind) -> NDArray[Any]:
     return row
 
 
-def _turn_row(change: Change, frames: NDArray[Any]) -> NDArray[Any]:
-    """The row that says a gap, or that a book is known to be empty."""
-    frame = frames[change.frame]
-    if change.turn == Turn.GAP:
-        return _bare_row(change.listing_id, int(frame["rx_ns"]), Kind.CLEAR)
-    row = _bare_row(change.listing_id, int(frame["rx_ns"]), Kind.BOOK_SNAPSHOT)
-    row["seq"] = frame["seq_last"]
-    return row
-
-
 def _counts_of(tracker: SequenceTracker) -> dict[str, int]:
     counts = tracker.counts
     return {
@@ -455,4 +510,5 @@ def _counts_of(tracker: SequenceTracker) -> dict[str, int]:
         "duplicates": counts.duplicates,
         "rejected": counts.rejected,
         "resyncs": counts.resyncs,
+        "unasked": counts.unasked,
     }

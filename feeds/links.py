@@ -67,6 +67,8 @@ class SessionCounts:
     missing: int = 0  # channels asked for and not accepted, each time
     refused: int = 0  # requests answered with an error
     unanswered: int = 0  # requests without an answer in time
+    depth_grown: int = 0  # listings that depth was asked for, and
+    depth_given_back: int = 0  # those of which it is wanted no more
     given_up: int = 0  # channels missing after all attempts
     no_room: int = 0  # channels that no connection could take
     silence_timers: int = 0
@@ -100,6 +102,7 @@ class Link:
     connection: int
     ledger: ChannelLedger
     path: str = ""  # added to the venue's address
+    deep: bool = False  # carries depth of the second tier, and nothing else
     state: LinkState = LinkState.WAITING
     # No bound of its own: it holds the plan's requests, their bounded retries, and the requests
     # of at most `resync_under_way_max` resyncs.

@@ -22,6 +22,7 @@ class RecordType(IntEnum):
     TICK = 9  # name = "tick" or "scan"; payload = JSON {"grid_ns", "batch_hash", "merged"}
     CLOCK_STEP = 10  # JSON {"step_ns"}
     END = 11  # closed in order
+    DEPTH = 12  # what the depth tier became; JSON {"grown": {symbol: why}, "given_back": [symbol]}
 
 
 # A Struct and not a dataclass: one is made per frame, and 0.08 us stands against 0.91 us

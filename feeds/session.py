@@ -12,7 +12,7 @@ stamped, journaled and delivered in one synchronous step: a replay sees what was
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Final
 
@@ -37,8 +37,10 @@ from feeds.links import (
     renewal_ns,
 )
 from feeds.record import Record, RecordType
+from feeds.tiers import DepthTier
 from feeds.venue import (
     ChannelOptions,
+    ConnectionPlan,
     Limits,
     Pinger,
     Request,
@@ -58,6 +60,8 @@ class VenueSession:
         venue: the venue's module; rest_url and ws_url say where it is.
         journal: every record goes here first; it uses the same clock.
         options: channels per listing, planned within `limits`.
+        depth: channels of the second tier, for the listings that `follow_depth` names; None where
+            `options` has everything.
         budget: connections per host, shared by all sessions.
         deliver: takes each record right after the journal; must not block.
         underlyings: which to subscribe; empty takes all that discovery gives.
@@ -78,6 +82,7 @@ class VenueSession:
     deliver: Callable[[Record], None]
     underlyings: Sequence[str]
     rng: random.Random
+    depth: ChannelOptions | None = None
     policy: SessionPolicy = field(default_factory=SessionPolicy)
     redact: Callable[[bytes], bytes] | None = None
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -87,6 +92,7 @@ class VenueSession:
     listings: dict[str, Listing] = field(init=False, default_factory=dict)
     given_up: set[str] = field(init=False, default_factory=set)  # channels, until a new socket
     discoverer: Discoverer = field(init=False)
+    tier: DepthTier | None = field(init=False, default=None)
     resyncs: ResyncQueue = field(init=False)
     _bucket: TokenBucket = field(init=False)
     _next_id: int = field(init=False, default=FIRST_OWN_REQUEST_ID)
@@ -100,6 +106,8 @@ class VenueSession:
     def __post_init__(self) -> None:
         self._bucket = TokenBucket(self.limits.requests_per_s, self.limits.request_burst)
         self.resyncs = self.policy.resync_queue()
+        if self.depth is not None:
+            self.tier = DepthTier(self.venue, self.depth, self.limits)
         self.discoverer = Discoverer(
             self.venue, self.rest_url, self.underlyings, self.policy, self.counts,
             log=lambda name, body: self._log(RecordType.HTTP, -1, name, body),
@@ -144,6 +152,22 @@ class VenueSession:
     def request_discovery(self) -> None:
         """Ask for the instruments again, soon; repeated calls make one question."""
         self._discovery_wanted.set()
+
+    def follow_depth(self, wanted: Mapping[str, str]) -> None:
+        """Give exactly these options depth, as far as connections go; never waits.
+
+        Args:
+            wanted: symbol -> why, for the journal. What is not listed is left out.
+        """
+        assert self.tier is not None, "a session with one tier has all the depth it will have"
+        grown, given_back = self.tier.difference(wanted, self.listings)
+        if not grown and not given_back:
+            return
+        change = {"grown": {one.symbol: wanted[one.symbol] for one in grown}}
+        payload = msgspec.json.encode(change | {"given_back": given_back})
+        self._log(RecordType.DEPTH, -1, "depth", payload)
+        self._give_back(given_back)
+        self._grow(grown)
 
     def request_resync(self, symbols: Iterable[str]) -> None:
         """Ask for fresh snapshots of listings, each at its own backoff; bounded, never waits."""
@@ -217,20 +241,27 @@ class VenueSession:
         """Subscribe new listings on connections with room, or on new ones."""
         if not listings:
             return
-        existing = list(self.links)
         try:
             plans = self.venue.subscriptions(listings, self.options, self.limits)
         except SessionError as error:
-            if not existing:
+            if not self.links:
                 raise
             self.discoverer.problem = str(error)
             self.counts.no_room += len(listings)
             return
         self.listings.update((listing.symbol, listing) for listing in listings)
         self.counts.listed += len(listings)
+        self._place(plans, deep=False)
+        if self.tier is not None:
+            self._grow(self.tier.always(listings))
+
+    def _place(self, plans: Iterable[ConnectionPlan], *, deep: bool) -> None:
+        """Carry plans on connections with room, or on new ones."""
+        existing = [link for link in self.links if link.deep == deep]
         for plan in plans:
             room = self.limits.channels_per_connection
-            link = place(existing, plan.path, set(plan.channels), room) or self._add_link(plan.path)
+            link = place(existing, plan.path, set(plan.channels), room)
+            link = link or self._add_link(plan.path, deep=deep)
             if link is None:
                 self.counts.no_room += len(plan.channels)
                 self._log(
@@ -242,10 +273,33 @@ class VenueSession:
                 if link.state is LinkState.OPEN:
                     link.outbox.put_nowait(Order(request))
 
-    def _add_link(self, path: str) -> Link | None:
+    def _grow(self, listings: list[Listing]) -> None:
+        """Ask for the depth of listings; where the limits leave no room, none of them gets any."""
+        assert self.tier is not None
+        if not listings:
+            return
+        try:
+            plans = self.tier.plans(listings)
+        except SessionError as error:
+            self.discoverer.problem = str(error)
+            self.counts.no_room += len(listings)
+            return
+        self.tier.symbols.update(listing.symbol for listing in listings)
+        self.counts.depth_grown += len(listings)
+        self._place(plans, deep=True)
+
+    def _give_back(self, symbols: list[str]) -> None:
+        """Let the depth of listings go; their best prices begin anew with a resync."""
+        assert self.tier is not None
+        self.tier.symbols.difference_update(symbols)
+        self.counts.depth_given_back += len(symbols)
+        self._forget(symbols, [link for link in self.links if link.deep])
+        self.request_resync(symbols)
+
+    def _add_link(self, path: str, *, deep: bool) -> Link | None:
         if len(self.links) >= self.limits.connections_max:
             return None
-        link = Link(len(self.links), ChannelLedger(self.venue), path)
+        link = Link(len(self.links), ChannelLedger(self.venue), path, deep=deep)
         self.links.append(link)
         self._start(self._run_link(link), f"link-{link.connection}")
         return link
@@ -254,12 +308,18 @@ class VenueSession:
         """Give back the channels of listings that ended."""
         if not symbols:
             return
-        gone = set(symbols)
         for symbol in symbols:
             del self.listings[symbol]
             self.resyncs.forget(symbol)
         self.counts.delisted += len(symbols)
-        for link in self.links:
+        if self.tier is not None:
+            self.tier.symbols.difference_update(symbols)
+        self._forget(symbols, self.links)
+
+    def _forget(self, symbols: Iterable[str], links: Iterable[Link]) -> None:
+        """Give back the channels of instruments on some connections."""
+        gone = set(symbols)
+        for link in links:
             channels = sorted(
                 c for c in link.ledger.wanted if self.venue.symbol_of_channel(c) in gone
             )
@@ -299,6 +359,8 @@ class VenueSession:
         try:
             while True:
                 link.state = LinkState.WAITING
+                while not link.ledger.wanted:  # All its listings ended or were given back.
+                    await self.sleep(self.policy.check_s)
                 await self._admit(self.ws_url)
                 link.state = LinkState.CONNECTING
                 socket = await self._connect(link)
@@ -354,6 +416,10 @@ class VenueSession:
         opened = self._log(RecordType.CONNECTION, link.connection, "open", b"")
         self.counts.connects += 1
         self.given_up -= link.ledger.wanted
+        if self.tier is not None and link.deep:
+            named = {self.venue.symbol_of_channel(channel) for channel in link.ledger.wanted}
+            carried = [self.listings[s] for s in self.tier.symbols & named if s in self.listings]
+            link.ledger.requests = self.tier.requests(carried, link.path)
         link.begin(opened.rx_ns)
 
     def _close(self, link: Link, reason: str) -> None:
@@ -512,7 +578,9 @@ class VenueSession:
 
     def _start_resyncs(self, now_ns: int) -> None:
         for symbol in self.resyncs.start(now_ns):
-            requests = self.venue.resync(symbol, self.options, self._next_id)
+            deep = self.tier is not None and symbol in self.tier.symbols
+            options = self.depth if self.depth is not None and deep else self.options
+            requests = self.venue.resync(symbol, options, self._next_id)
             link = carrier(self.links, requests)
             if link is None:
                 self.counts.resyncs_unknown += 1

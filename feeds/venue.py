@@ -94,6 +94,7 @@ class ChannelOptions:
     trades: bool = True
     marks: bool = True
     index: bool = True
+    notices: bool = True  # listings, halts and ends, where the venue tells them
     book_depth: int = 10  # of a window
     authenticated: bool = False
 

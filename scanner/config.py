@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic import model_validator as check
@@ -160,6 +160,15 @@ class VenueSettings(Section):
     """Mark prices of the whole chain, where there are any."""
     index: bool = True
     """Index prices: premiums and crosses need them."""
+    depth_listings: Annotated[int | None, _within(1, 100_000)] = None
+    """Options with depth at once, chosen anew as the market moves; the others come at their best
+    prices. None: all have what `book` says."""
+
+    @check(mode="after")
+    def _depth_is_of_books(self) -> Self:
+        if self.depth_listings is not None and self.book == "none":
+            raise ValueError("depth_listings was given with book = none, expected delta or window")
+        return self
 
 
 class LimitSettings(Section):

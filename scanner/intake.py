@@ -15,6 +15,7 @@ import numpy as np
 from feeds.errors import FrameError
 from feeds.handler import VenueHandler
 from feeds.record import Record
+from feeds.tiers import Tiers, tiers_of
 from feeds.venue import ChannelOptions
 from feeds.venues import VENUES
 from scanner.config import ScanConfig, VenueSettings
@@ -24,9 +25,9 @@ ERRORS_KEPT: Final = 16
 MEGABYTE: Final = 1 << 20
 
 
-def channel_options(settings: VenueSettings) -> ChannelOptions:
+def channel_tiers(name: str, settings: VenueSettings) -> Tiers:
     """What the handler and the session of a venue subscribe to."""
-    return ChannelOptions(
+    options = ChannelOptions(
         book=settings.book,
         quotes=settings.quotes,
         tickers=settings.tickers,
@@ -35,6 +36,7 @@ def channel_options(settings: VenueSettings) -> ChannelOptions:
         index=settings.index,
         book_depth=settings.book_depth,
     )
+    return tiers_of(VENUES[name], options, two=settings.depth_listings is not None)
 
 
 @dataclass(slots=True)
@@ -72,12 +74,14 @@ class Intake:
         self._bytes_max = config.limits.inbox_mb * MEGABYTE
         self._inbox: deque[Record] = deque()
         self._bytes = 0
+        tiers = {name: channel_tiers(name, settings) for name, settings in config.venues.items()}
         self._handlers = {
             name: VenueHandler(
                 VENUES[name],
-                channel_options(settings),
+                tiers[name].base,
                 pipeline.universe.add,
                 retire or pipeline.retire,
+                depth=tiers[name].depth,
                 underlyings=settings.underlyings,
                 trade_memory=config.limits.trade_keys,
             )

@@ -7,10 +7,11 @@ and decode on the spot: sockets are not read meanwhile, TCP holds the venue back
 """
 
 import asyncio
+import functools
 import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,8 +31,9 @@ from scanner import __version__
 from scanner.alert import Alert, Sink
 from scanner.checkpoint import Checkpoint
 from scanner.config import ScanConfig, VenueSettings, config_hash, effective
+from scanner.depth import DepthChooser, candidates
 from scanner.engine import MS_NS
-from scanner.intake import MEGABYTE, Intake, Wishes, channel_options
+from scanner.intake import MEGABYTE, Intake, Wishes, channel_tiers
 from scanner.pipeline import Pipeline, grid_after
 from scanner.view_model import Rates, VenueHealth
 
@@ -144,6 +146,11 @@ class LiveRun:
             for name, settings in config.venues.items()
             if settings.enabled
         }
+        self._choosers = {
+            name: DepthChooser(settings.depth_listings)
+            for name, settings in config.venues.items()
+            if settings.enabled and settings.depth_listings is not None
+        }
         self.overruns = 0
         self.forced_drains = 0
         self.health: list[VenueHealth] = []
@@ -206,6 +213,7 @@ class LiveRun:
 
     def _session(self, name: str, settings: VenueSettings, budget: ConnectBudget) -> VenueSession:
         venue, limits = VENUES[name], self.config.limits
+        tiers = channel_tiers(name, settings)
         policy = SessionPolicy(
             http_s=limits.http_timeout_s,
             http_bytes_max=limits.http_body_mb * MEGABYTE,
@@ -221,7 +229,8 @@ class LiveRun:
             ws_url=settings.ws_url or venue.WS_URL,
             journal=self.journal,
             clock=self.clock,
-            options=channel_options(settings),
+            options=tiers.base,
+            depth=tiers.depth,
             limits=venue.LIMITS,
             budget=budget,
             deliver=self._deliver,
@@ -266,11 +275,28 @@ class LiveRun:
             alerts = await self._work(self.pipeline.scan, scan_ns)
             self._measure((time.perf_counter() - started) * 1e3)
             self._grant(Wishes(resync=self._truncated()))
+            await self._choose_depth(scan_ns)
             self.hooks.on_scan(self, alerts)
             await self._hand_over(alerts)
         elif self._scanning and self.pipeline.scanner.has_pending:
             self._note_tick("tick", latest_ns, merged)
             await self._work(self.pipeline.tick, latest_ns)
+
+    async def _choose_depth(self, scan_ns: int) -> None:
+        """Let the venues with two tiers follow what the scan says matters."""
+        due = [name for name, chooser in self._choosers.items() if chooser.due(scan_ns)]
+        if due:
+            chosen = await self._work(functools.partial(self._chosen, due), scan_ns)
+            for name, symbols in chosen.items():
+                self.sessions[name].follow_depth(symbols)
+
+    def _chosen(self, venues: list[str], scan_ns: int) -> dict[str, Mapping[str, str]]:
+        result, universe = self.pipeline.last_scan, self.pipeline.universe
+        assert result is not None
+        return {
+            name: self._choosers[name].choose(candidates(result, universe, name), scan_ns)
+            for name in venues
+        }
 
     def _note_tick(self, name: str, grid_ns: int, merged: int) -> None:
         # The hash costs a pass over the rows; a run that records nothing has no use for it.

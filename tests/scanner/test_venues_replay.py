@@ -52,9 +52,9 @@ def replayed(config, folder):
     return lines, digests, pipeline.summary(extra)
 
 
-def assert_equal_replay(venues, folder, speed):
+def assert_equal_replay(venues, folder, speed, **more):
     with EmulatorProcess(seed=11, listings=100, venues=venues, speed=speed) as emulator:
-        config = settings(emulator, folder, scoring__p_on=0.2)
+        config = settings(emulator, folder, scoring__p_on=0.2, **more)
         recording = folder / "recording"
         live, watch = run_live(config, recording, lose_and_find(emulator))
     lines, digests, summary = replayed(config, recording)
@@ -68,11 +68,13 @@ def assert_equal_replay(venues, folder, speed):
     assert (summary["batch_mismatches"], summary["lost_bytes"]) == (0, 0)
     assert summary["same_config"]
     assert told["journal_lost"] == 0
+    assert list(live.intake.errors) == []
     assert summary["feed"].get("frame_errors", 0) == 0
     assert watch.scored_in_gap == set()
     for name, session in live.sessions.items():
         assert session.counts.connects > len(session.links)  # Lost, and found again.
         assert live.intake.counts[name]["rows"] > 0
+    return live
 
 
 @pytest.mark.parametrize("venue", list(SERVERS))
@@ -82,3 +84,12 @@ def test_a_recording_of_a_venue_replays_to_the_same_bytes(venue, tmp_path):
 
 def test_a_recording_of_all_venues_at_once_replays_to_the_same_bytes(tmp_path):
     assert_equal_replay(list(SERVERS), tmp_path, 3.0)
+
+
+def test_depth_that_follows_the_scans_replays_to_the_same_bytes(tmp_path):
+    venues = ["deribit", "okx", "bybit"]
+    more = {f"venues__{name}__depth_listings": 10 for name in venues}
+    live = assert_equal_replay(venues, tmp_path, 10.0, **more)
+    for session in live.sessions.values():
+        assert session.counts.depth_grown > 10
+        assert len(session.tier.symbols) <= 10 + 3  # perpetuals always have it

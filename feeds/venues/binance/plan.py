@@ -152,7 +152,7 @@ def _streams(listings: Sequence[Listing], options: ChannelOptions) -> list[str]:
     ordered = sorted(
         (one for one in listings if one.kind == ListingKind.OPTION), key=lambda one: one.symbol
     )
-    wide: set[str] = {_NEW_SYMBOLS} if ordered else set()
+    wide: set[str] = {_NEW_SYMBOLS} if ordered and options.notices else set()
     for listing in ordered:
         wide.update(_wide_streams(listing, options))
     own = (stream for one in ordered for stream in _top_streams(one.symbol, options))

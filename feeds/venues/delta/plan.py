@@ -190,7 +190,8 @@ def owes_first_frame(channel: str) -> bool:
 
 def _wide(dialect: Dialect, listing: Listing, options: ChannelOptions) -> Iterator[str]:
     """Channels of a whole kind or index that a listing needs."""
-    yield dialect.status
+    if options.notices:
+        yield dialect.status
     if listing.kind == ListingKind.INDEX:
         if options.index:
             yield f"{dialect.index}:{listing.symbol}"

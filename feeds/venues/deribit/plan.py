@@ -138,7 +138,7 @@ def owes_first_frame(channel: str) -> bool:
 def _channels(listings: Sequence[Listing], options: ChannelOptions) -> list[str]:
     """Every channel once, those of whole currencies first."""
     ordered = sorted(listings, key=lambda listing: listing.symbol)
-    wide: set[str] = {"platform_state"} if ordered else set()
+    wide: set[str] = {"platform_state"} if ordered and options.notices else set()
     for listing in ordered:
         wide.update(_wide_channels(listing, options))
     own = (
@@ -161,7 +161,8 @@ def _wide_channels(listing: Listing, options: ChannelOptions) -> Iterator[str]:
     kind = "option" if option else "future"  # a perpetual is a future here
     # Linear instruments belong to the stablecoin they settle in.
     currency = listing.underlying if listing.settle == "inverse" else listing.price_ccy
-    yield f"instrument.state.{kind}.{currency}"
+    if options.notices:
+        yield f"instrument.state.{kind}.{currency}"
     if options.trades:
         yield f"trades.{kind}.{currency}.{_interval(options)}"
     if options.marks and option:

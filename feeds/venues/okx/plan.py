@@ -181,7 +181,8 @@ def _wide_channels(listing: Listing, options: ChannelOptions) -> Iterator[str]:
         yield f"index-tickers:{index_name(listing)}"
     if listing.kind == ListingKind.INDEX:
         return
-    yield f"instruments:{_INST_TYPES[listing.kind]}"
+    if options.notices:
+        yield f"instruments:{_INST_TYPES[listing.kind]}"
     if listing.kind == ListingKind.OPTION:
         family = listing.symbol.rsplit("-", 3)[0]
         if options.tickers:
