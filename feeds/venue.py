@@ -170,6 +170,15 @@ class Venue(Protocol):
         ...
 
 
+def is_experimental(venue: Venue) -> bool:
+    """Whether a venue was written from documentation alone: no frame of it was ever recorded.
+
+    Its module then has the line `EXPERIMENTAL: bool = True`, and a configuration takes it only with
+    `experimental = true` beside its name.
+    """
+    return bool(getattr(venue, "EXPERIMENTAL", False))
+
+
 @runtime_checkable
 class Unsubscriber(Protocol):
     """A venue that can also give channels back; without it they end with the connection."""
