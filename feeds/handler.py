@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from feeds.checksums import CheckedBooks
 from feeds.contract import Listing, ListingKind
 from feeds.errors import FrameError, JournalError
 from feeds.events import (
@@ -30,7 +31,7 @@ from feeds.events import (
 )
 from feeds.record import Record, RecordType
 from feeds.sequence import Change, SequenceState, SequenceTracker, Turn
-from feeds.venue import ChainQuoter, ChannelOptions, Venue
+from feeds.venue import ChainQuoter, ChannelOptions, Checksummer, Venue
 
 # Frames decoded at once: enough to spread numpy's cost per call, few enough to stay in cache.
 RUN_FRAMES_MAX: Final = 1024
@@ -103,6 +104,7 @@ class VenueHandler:
         # (underlying, price currency) -> connection that carries the quotes of its whole chain
         self._chains: dict[tuple[str, str], int] = {}
         self._tracker = SequenceTracker()
+        self._checked = CheckedBooks(venue.checksum) if isinstance(venue, Checksummer) else None
         self._trades = _TradeMemory(trade_memory)
 
     def consume(self, records: Iterable[Record]) -> HandlerOut:
@@ -152,6 +154,10 @@ class VenueHandler:
     def _take(self, decoded: DecodeOut, stretch: "_Stretch") -> None:
         """Let the sequence rule and the trade memory judge, and keep what holds."""
         rows, frames = decoded.rows.view(), decoded.frames.view()
+        if self._checked is not None:
+            failures = self._checked.failures
+            self._checked.link(frames, decoded.checks)
+            stretch.counts["checksum_failures"] += self._checked.failures - failures
         before = _counts_of(self._tracker)
         accepted = self._tracker.accept(frames, rows)
         after = _counts_of(self._tracker)
@@ -210,6 +216,8 @@ class VenueHandler:
         del self._listings[listing_id]
         self._carrier.pop(symbol, None)
         self._tracker.forget(listing_id)
+        if self._checked is not None:
+            self._checked.forget(listing_id)
         stretch.counts["retired"] += 1
 
     def _http(self, record: Record, stretch: "_Stretch") -> None:
@@ -349,6 +357,8 @@ class VenueHandler:
             stretch.rows.append(_bare_row(listing_id, rx_ns, Kind.CLEAR))
             stretch.counts["clears"] += 1
         self._tracker.wait(listing_id)
+        if self._checked is not None:
+            self._checked.forget(listing_id)
 
     _STEPS: Final = {
         RecordType.HTTP: _http,

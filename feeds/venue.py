@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from feeds.contract import Listing
-from feeds.events import DecodeOut
+from feeds.events import DecodeOut, TextLevel
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,4 +214,13 @@ class ChainQuoter(Protocol):
 
     def quoted_chain(self, channel: str) -> tuple[str, str] | None:
         """Underlying and price currency of the options a channel quotes; None for others."""
+        ...
+
+
+@runtime_checkable
+class Checksummer(Protocol):
+    """A venue whose books are chained by checksums; decode gives a BookCheck for every frame."""
+
+    def checksum(self, bids: Sequence[TextLevel], asks: Sequence[TextLevel]) -> int:
+        """Checksum of a book whose levels are given best first, each side whole."""
         ...
