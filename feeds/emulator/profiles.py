@@ -164,7 +164,17 @@ BULLISH: Final = Profile(
     ),
     width=1.3, share=0.4, expiries=8, lag_steps=2,
 )  # fmt: skip
+AEVO: Final = Profile(
+    "aevo",
+    (
+        Terms("BTC", "BTC", "BTC/INDEX", "BTC-PERP", True, "USDC", "USDC", 1, 10, 0, 0.01, 0.001),
+        Terms("ETH", "ETH", "ETH/INDEX", "ETH-PERP", True, "USDC", "USDC", 10, 100, 0, 0.1, 0.01),
+        Terms("SOL", "SOL", "SOL/INDEX", "SOL-PERP", True, "USDC", "USDC", 100, 100, 0, 1.0, 0.1),
+    ),
+    width=1.6, share=0.3, depth=5.0, expiries=6, lag_steps=3,
+)  # fmt: skip
 
 PROFILES: Final[Mapping[str, Profile]] = {
-    profile.venue: profile for profile in (DERIBIT, BINANCE, OKX, BYBIT, DERIVE, DELTA, BULLISH)
+    profile.venue: profile
+    for profile in (DERIBIT, BINANCE, OKX, BYBIT, DERIVE, DELTA, BULLISH, AEVO)
 }

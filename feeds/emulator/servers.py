@@ -5,6 +5,7 @@ from typing import Final
 
 from feeds.emulator.deribit.server import DeribitServer
 from feeds.emulator.server import VenueServer
+from feeds.emulator.venues.aevo import AevoServer
 from feeds.emulator.venues.binance import BinanceServer
 from feeds.emulator.venues.bullish import BullishServer
 from feeds.emulator.venues.bybit import BybitServer
@@ -20,4 +21,5 @@ SERVERS: Final[Mapping[str, type[VenueServer]]] = {
     "derive": DeriveServer,
     "delta": DeltaServer,
     "bullish": BullishServer,
+    "aevo": AevoServer,
 }
