@@ -173,8 +173,17 @@ AEVO: Final = Profile(
     ),
     width=1.6, share=0.3, depth=5.0, expiries=6, lag_steps=3,
 )  # fmt: skip
+THALEX: Final = Profile(
+    "thalex",
+    (
+        Terms("BTC", "BTC", "BTCUSD", "BTC-PERPETUAL", True, "USD", "USD", 1, 1, 0, 0.1, 0.001),
+        Terms("ETH", "ETH", "ETHUSD", "ETH-PERPETUAL", True, "USD", "USD", 10, 10, 0, 1.0, 0.01),
+        Terms("SOL", "SOL", "SOLUSD", "SOL-PERPETUAL", True, "USD", "USD", 100, 100, 0, 1.0, 0.1),
+    ),
+    width=1.4, share=0.4, depth=2.0, expiries=7, lag_steps=2,
+)  # fmt: skip
 
 PROFILES: Final[Mapping[str, Profile]] = {
     profile.venue: profile
-    for profile in (DERIBIT, BINANCE, OKX, BYBIT, DERIVE, DELTA, BULLISH, AEVO)
+    for profile in (DERIBIT, BINANCE, OKX, BYBIT, DERIVE, DELTA, BULLISH, AEVO, THALEX)
 }

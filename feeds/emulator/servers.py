@@ -12,6 +12,7 @@ from feeds.emulator.venues.bybit import BybitServer
 from feeds.emulator.venues.delta import DeltaServer
 from feeds.emulator.venues.derive import DeriveServer
 from feeds.emulator.venues.okx import OkxServer
+from feeds.emulator.venues.thalex import ThalexServer
 
 SERVERS: Final[Mapping[str, type[VenueServer]]] = {
     "deribit": DeribitServer,
@@ -22,4 +23,5 @@ SERVERS: Final[Mapping[str, type[VenueServer]]] = {
     "delta": DeltaServer,
     "bullish": BullishServer,
     "aevo": AevoServer,
+    "thalex": ThalexServer,
 }

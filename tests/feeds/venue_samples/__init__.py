@@ -3,8 +3,8 @@
 from types import ModuleType
 from typing import Final
 
-from tests.feeds.venue_samples import aevo, binance, derive
+from tests.feeds.venue_samples import aevo, binance, derive, thalex
 
 SAMPLES: Final[dict[str, ModuleType]] = {
-    "aevo": aevo, "binance": binance, "derive": derive,
+    "aevo": aevo, "binance": binance, "derive": derive, "thalex": thalex,
 }  # fmt: skip
