@@ -78,6 +78,19 @@ class AevoServer(VenueServer):
         for content in first:
             self.put(connection, content, now_ns)
 
+    def limit(self, connection: Connection, text: str | bytes) -> None:
+        """Refuse a request, naming none; whether the venue closes then is not documented."""
+        refusal = {
+            "status": "error", "timestamp": self._now(), "error": "RATE_LIMIT_EXCEEDED",
+            "data": {"retry_after": "4406000000"},
+        }  # fmt: skip
+        self.put(connection, _encode(refusal), self.market.now_ns)
+        super().limit(connection, text)
+
+    def limited_body(self) -> bytes:
+        """The error of a caller who asked too often."""
+        return b'{"error":"RATE_LIMIT_EXCEEDED","retry_after":"4406000000"}'
+
     def exists(self, channel: str) -> bool:
         """Say whether a channel can be subscribed now."""
         word, _, rest = channel.partition(":")
