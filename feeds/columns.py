@@ -157,6 +157,20 @@ class Batch:
         self.failures += refused
         return found, indexes
 
+    def messages(
+        self, reader: Callable[[bytes], Any], indexes: list[int]
+    ) -> tuple[list[Any], list[int]]:
+        """Read whole frames and count the bad ones; returns the good messages, their indexes."""
+        found, good = [], []
+        for index in indexes:
+            try:
+                found.append(reader(self.frames[index]))
+            except (ValueError, RecursionError) as error:
+                self.failures.append((index, str(error)))
+            else:
+                good.append(index)
+        return found, good
+
     def skip(self, reason: str) -> None:
         """Count a message, or an entry of one, that carries nothing for us."""
         self._skipped[reason] = self._skipped.get(reason, 0) + 1

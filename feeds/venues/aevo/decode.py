@@ -86,7 +86,7 @@ def _family_of(index: int, batch: Batch) -> str | None:
 
 def _add_books(indexes: list[int], batch: Batch) -> None:
     """Add snapshots and changes, each with what its checksum is compared with."""
-    messages, indexes = _read(wire.read_book, indexes, batch)
+    messages, indexes = batch.messages(wire.read_book, indexes)
     books, frames, listings = batch.known([m.data for m in messages], ints(indexes))
     times = ints([book.last_updated for book in books])
     block = batch.block(frames, listings, times)
@@ -108,7 +108,7 @@ def _texts(levels: list[wire.Level]) -> list[tuple[str, str]]:
 
 def _add_quotes(indexes: list[int], batch: Batch) -> None:
     """Add best prices; a side without a price has no size."""
-    messages, indexes = _read(wire.read_quotes, indexes, batch)
+    messages, indexes = batch.messages(wire.read_quotes, indexes)
     quotes, frames, listings, times = _entries(messages, indexes, batch)
     block = batch.block(frames, listings, times)
     block[SEQ], block[SEQ_PREV], block[CODE] = 0, NO_PREVIOUS, QUOTE_CODE
@@ -122,7 +122,7 @@ def _add_quotes(indexes: list[int], batch: Batch) -> None:
 
 def _add_tickers(indexes: list[int], batch: Batch) -> None:
     """Add marks, volatilities and greeks; forwards and open interest are on no channel."""
-    messages, indexes = _read(wire.read_tickers, indexes, batch)
+    messages, indexes = batch.messages(wire.read_tickers, indexes)
     tickers, frames, listings, times = _entries(messages, indexes, batch)
     marks, none = [t.mark for t in tickers], [np.nan] * len(tickers)
     values = floats(
@@ -149,7 +149,7 @@ def _entries(
 
 def _add_trades(indexes: list[int], batch: Batch) -> None:
     """Add prints, one a frame."""
-    messages, indexes = _read(wire.read_trade, indexes, batch)
+    messages, indexes = batch.messages(wire.read_trade, indexes)
     trades, frames, listings = batch.known([m.data for m in messages], ints(indexes))
     block = batch.block(frames, listings, ints([t.created_timestamp for t in trades]))
     block[SEQ], block[SEQ_PREV], block[CODE] = 0, NO_PREVIOUS, TRADE_CODE
@@ -167,7 +167,7 @@ def _add_trades(indexes: list[int], batch: Batch) -> None:
 
 def _add_indexes(indexes: list[int], batch: Batch) -> None:
     """Add index prices, as marks of the index listings."""
-    messages, indexes = _read(wire.read_index, indexes, batch)
+    messages, indexes = batch.messages(wire.read_index, indexes)
     prices, frames, listings = batch.known(
         [wire.IndexPrice(index_symbol(m.asset), m.data.price, m.data.timestamp) for m in messages],
         ints(indexes),
@@ -176,21 +176,6 @@ def _add_indexes(indexes: list[int], batch: Batch) -> None:
     values[TICKER_FIELDS.index("mark")] = floats([one.price for one in prices])
     values[TICKER_FIELDS.index("index")] = values[TICKER_FIELDS.index("mark")]
     batch.add_tickers(frames, listings, ints([one.timestamp for one in prices]), values)
-
-
-def _read(
-    reader: Callable[[bytes], Any], indexes: list[int], batch: Batch
-) -> tuple[list[Any], list[int]]:
-    """Read frames and count the bad ones; returns the messages of the good ones, their indexes."""
-    found, good = [], []
-    for index in indexes:
-        try:
-            found.append(reader(batch.frames[index]))
-        except (ValueError, RecursionError) as error:
-            batch.failures.append((index, str(error)))
-        else:
-            good.append(index)
-    return found, good
 
 
 # By the first word of a channel. `orderbook` is the same without a throttle. The table of the

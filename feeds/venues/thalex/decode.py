@@ -7,7 +7,7 @@ chained by the total amounts of its sides, which feeds/checksums.py compares.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -97,7 +97,7 @@ def _add_books(indexes: list[int], batch: Batch) -> None:
     Rows have the outright amounts, without what combinations imply; the totals are of all. A level
     that is implied alone is none.
     """
-    messages, indexes = _read(wire.read_book, indexes, batch)
+    messages, indexes = batch.messages(wire.read_book, indexes)
     messages, frames, listings = batch.known(messages, ints(indexes))
     times = ints([m.time_ns for m in messages])
     block = batch.block(frames, listings, times)
@@ -133,7 +133,7 @@ def _texts(levels: list[wire.Level]) -> list[tuple[str, str]]:
 
 def _add_tickers(indexes: list[int], batch: Batch) -> None:
     """Add marks, volatilities, deltas, forwards, indexes and open interest."""
-    messages, indexes = _read(wire.read_ticker, indexes, batch)
+    messages, indexes = batch.messages(wire.read_ticker, indexes)
     messages, frames, listings = batch.known(messages, ints(indexes))
     tickers = [m.notification for m in messages]
     none = [np.nan] * len(tickers)
@@ -148,7 +148,7 @@ def _add_tickers(indexes: list[int], batch: Batch) -> None:
 
 def _add_options(indexes: list[int], batch: Batch) -> None:
     """Add best prices and marks of whole chains."""
-    messages, indexes = _read(wire.read_options, indexes, batch)
+    messages, indexes = batch.messages(wire.read_options, indexes)
     entries = [
         wire.NamedOption(name, option)
         for m in messages
@@ -170,7 +170,7 @@ def _add_options(indexes: list[int], batch: Batch) -> None:
 
 def _add_tops(indexes: list[int], batch: Batch) -> None:
     """Add best prices of futures and perpetuals, which come without a time."""
-    messages, indexes = _read(wire.read_tops, indexes, batch)
+    messages, indexes = batch.messages(wire.read_tops, indexes)
     messages, frames, listings = batch.known(messages, ints(indexes))
     sides = [
         (level[0], level[2]) if level else _NONE
@@ -192,7 +192,7 @@ def _add_quotes(sides: Sequence[Sequence[float]], block: Ints, batch: Batch) -> 
 
 def _add_trades(indexes: list[int], batch: Batch) -> None:
     """Add prints, but for those of before the subscription."""
-    messages, indexes = _read(wire.read_trades, indexes, batch)
+    messages, indexes = batch.messages(wire.read_trades, indexes)
     frames, trades, keys = [], [], []
     for index, message in zip(indexes, messages, strict=True):
         if message.snapshot:
@@ -226,7 +226,7 @@ def _keys(trades: list[wire.Trade]) -> list[str]:
 
 def _add_indexes(indexes: list[int], batch: Batch) -> None:
     """Add index prices, as marks of the index listings."""
-    messages, indexes = _read(wire.read_index, indexes, batch)
+    messages, indexes = batch.messages(wire.read_index, indexes)
     prices, frames, listings = batch.known([m.notification for m in messages], ints(indexes))
     values = np.full((len(TICKER_FIELDS), len(prices)), np.nan)
     values[TICKER_FIELDS.index("mark")] = floats([one.price for one in prices])
@@ -237,7 +237,7 @@ def _add_indexes(indexes: list[int], batch: Batch) -> None:
 
 def _add_turns(indexes: list[int], batch: Batch) -> None:
     """Note instruments that came and went; all that are active are discovery's."""
-    messages, indexes = _read(wire.read_turns, indexes, batch)
+    messages, indexes = batch.messages(wire.read_turns, indexes)
     for index, message in zip(indexes, messages, strict=True):
         if message.snapshot:
             batch.skip("instruments")
@@ -252,21 +252,6 @@ def _add_turns(indexes: list[int], batch: Batch) -> None:
                 elif named is not None:
                     notice = LifecycleNotice(rx_ns, named.instrument_name, state)
                     batch.lifecycle.append(notice)
-
-
-def _read(
-    reader: Callable[[bytes], Any], indexes: list[int], batch: Batch
-) -> tuple[list[Any], list[int]]:
-    """Read frames and count the bad ones; returns the messages of the good ones, their indexes."""
-    found, good = [], []
-    for index in indexes:
-        try:
-            found.append(reader(batch.frames[index]))
-        except (ValueError, RecursionError) as error:
-            batch.failures.append((index, str(error)))
-        else:
-            good.append(index)
-    return found, good
 
 
 # By the first word of a channel.
