@@ -4,9 +4,10 @@ Every venue decoder, table reader and simulator speaks these dtypes; nothing beh
 knows a venue. docs/SEMANTICS.md says what each field means when it is empty.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,6 +155,18 @@ class LifecycleNotice:
     state: ListingState
 
 
+# Price and size of a level as the venue wrote them: its checksums are taken over text.
+TextLevel = tuple[str, str]
+
+
+class BookCheck(NamedTuple):
+    """The levels of one frame of a book as text, and the checksum of the whole book after it."""
+
+    bids: Sequence[TextLevel]  # a size of 0 removes
+    asks: Sequence[TextLevel]
+    checksum: int
+
+
 @dataclass(slots=True)
 class DecodeOut:
     """What a batch of frames became; a decoder only ever appends.
@@ -162,6 +175,7 @@ class DecodeOut:
     tickers: TICKER rows.
     trade_keys: u64 hash of the venue's trade id, one per trade row, in row order.
     frames: FRAME rows, one per book frame.
+    checks: of a venue that chains its books by checksums, one per FRAME row, in their order.
     lifecycle: notices in the order of the frames.
     errors: the first `errors_kept` bad frames; `error_count` counts all of them.
     skipped: reason -> count of frames that are valid and carry nothing for us
@@ -173,6 +187,7 @@ class DecodeOut:
     tickers: Rows = field(default_factory=lambda: Rows(TICKER))
     trade_keys: list[int] = field(default_factory=list)
     frames: Rows = field(default_factory=lambda: Rows(FRAME))
+    checks: list[BookCheck] = field(default_factory=list)
     lifecycle: list[LifecycleNotice] = field(default_factory=list)
     errors: list[FrameError] = field(default_factory=list)
     error_count: int = 0

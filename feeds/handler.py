@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from feeds.checksums import CheckedBooks
 from feeds.contract import Listing, ListingKind
 from feeds.errors import FrameError, JournalError
 from feeds.events import (
@@ -32,7 +33,7 @@ from feeds.events import (
 from feeds.record import Record, RecordType
 from feeds.sequence import Change, SequenceState, SequenceTracker, Turn
 from feeds.tiers import Tiers
-from feeds.venue import ChainQuoter, ChannelOptions, Venue
+from feeds.venue import ChainQuoter, ChannelOptions, Checksummer, Venue
 
 # Frames decoded at once: enough to spread numpy's cost per call, few enough to stay in cache.
 RUN_FRAMES_MAX: Final = 1024
@@ -110,6 +111,7 @@ class VenueHandler:
         # (underlying, price currency) -> connection that carries the quotes of its whole chain
         self._chains: dict[tuple[str, str], int] = {}
         self._tracker = SequenceTracker()
+        self._checked = CheckedBooks(venue.checksum) if isinstance(venue, Checksummer) else None
         self._trades = _TradeMemory(trade_memory)
 
     def consume(self, records: Iterable[Record]) -> HandlerOut:
@@ -159,6 +161,10 @@ class VenueHandler:
     def _take(self, decoded: DecodeOut, stretch: "_Stretch") -> None:
         """Let the sequence rule and the trade memory judge, and keep what holds."""
         rows, frames = decoded.rows.view(), decoded.frames.view()
+        if self._checked is not None:
+            failures = self._checked.failures
+            self._checked.link(frames, decoded.checks)
+            stretch.counts["checksum_failures"] += self._checked.failures - failures
         before = _counts_of(self._tracker)
         accepted = self._tracker.accept(frames, rows)
         after = _counts_of(self._tracker)
@@ -227,6 +233,8 @@ class VenueHandler:
         self._carrier.pop(symbol, None)
         self._depth.pop(symbol, None)
         self._tracker.forget(listing_id)
+        if self._checked is not None:
+            self._checked.forget(listing_id)
         stretch.counts["retired"] += 1
 
     def _http(self, record: Record, stretch: "_Stretch") -> None:
@@ -358,7 +366,7 @@ class VenueHandler:
             return
         live = self._tracker.state(listing_id) == SequenceState.LIVE
         if carriers is self._depth:
-            self._tracker.wait(listing_id)
+            self._wait(listing_id)
         if live == (carriers is self._depth):
             stretch.rows.append(self._cleared(listing_id, rx_ns))
             stretch.counts["clears"] += 1
@@ -407,7 +415,13 @@ class VenueHandler:
         if not (unless_gapped and self._tracker.state(listing_id) == SequenceState.GAPPED):
             stretch.rows.append(self._cleared(listing_id, rx_ns))
             stretch.counts["clears"] += 1
+        self._wait(listing_id)
+
+    def _wait(self, listing_id: int) -> None:
+        """Forget what was seen of a listing's book: it begins with the next snapshot."""
         self._tracker.wait(listing_id)
+        if self._checked is not None:
+            self._checked.forget(listing_id)
 
     def _cleared(self, listing_id: int, rx_ns: int) -> NDArray[Any]:
         """The row that makes a book unknown; in two tiers the lower one has the word again."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from feeds.contract import Listing
-from feeds.events import DecodeOut
+from feeds.events import DecodeOut, TextLevel
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +171,15 @@ class Venue(Protocol):
         ...
 
 
+def is_experimental(venue: Venue) -> bool:
+    """Whether a venue was written from documentation alone: no frame of it was ever recorded.
+
+    Its module then has the line `EXPERIMENTAL: bool = True`, and a configuration takes it only with
+    `experimental = true` beside its name.
+    """
+    return bool(getattr(venue, "EXPERIMENTAL", False))
+
+
 @runtime_checkable
 class Unsubscriber(Protocol):
     """A venue that can also give channels back; without it they end with the connection."""
@@ -206,4 +215,13 @@ class ChainQuoter(Protocol):
 
     def quoted_chain(self, channel: str) -> tuple[str, str] | None:
         """Underlying and price currency of the options a channel quotes; None for others."""
+        ...
+
+
+@runtime_checkable
+class Checksummer(Protocol):
+    """A venue whose books are chained by checksums; decode gives a BookCheck for every frame."""
+
+    def checksum(self, bids: Sequence[TextLevel], asks: Sequence[TextLevel]) -> int:
+        """Checksum of a book whose levels are given best first, each side whole."""
         ...

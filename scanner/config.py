@@ -20,6 +20,7 @@ from scanner.config_source import (
     PREFIX,
     Sources,
     describe,
+    experimental_venues,
     known_venues,
     nearest,
     read_toml,
@@ -137,6 +138,8 @@ class VenueSettings(Section):
 
     enabled: bool = True
     """False keeps the block and leaves the venue out."""
+    experimental: Annotated[bool, LOCAL] = False
+    """True takes a venue known from its documentation alone, which nobody has seen live."""
     rest_url: Annotated[str | None, Field(pattern=r"^https?://\S+$"), LOCAL] = None
     """Base of the REST interface; without it the venue's own, which may move."""
     ws_url: Annotated[str | None, Field(pattern=r"^wss?://\S+$"), LOCAL] = None
@@ -292,11 +295,17 @@ def load(path: Path | None = None, overrides: Mapping[str, object] | None = None
         environment=EnvSettingsSource(_Environment)(),
         overrides={key: value for key, value in (overrides or {}).items() if value is not None},
     )
-    return _validated(sources, unknown_variables(tuple(ScanConfig.model_fields)))
+    config = _validated(sources, unknown_variables(tuple(ScanConfig.model_fields)))
+    problems = _unasked_experiments(config, sources)
+    if problems:
+        raise ConfigError(problems)
+    return config
 
 
 def from_effective(values: Mapping[str, Any], overrides: Mapping[str, object]) -> ScanConfig:
     """Settings from what `effective` gave, and overrides as in `load`; reads no environment.
+
+    Experimental venues need no word here: it was given when the settings were first read.
 
     Raises:
         ConfigError: a value that this version does not take.
@@ -386,3 +395,14 @@ def _unknown_venues(merged: Mapping[str, Any], sources: Sources) -> list[str]:
         for name in names
         if name not in known
     ]
+
+
+def _unasked_experiments(config: ScanConfig, sources: Sources) -> tuple[str, ...]:
+    """What is wrong with experimental venues that are on without their owner saying so."""
+    experimental = experimental_venues()
+    return tuple(
+        f"{sources.name(('venues', name))} is experimental: written from documentation alone, "
+        f"never seen live; expected experimental = true in [venues.{name}]"
+        for name, settings in config.venues.items()
+        if name in experimental and settings.enabled and not settings.experimental
+    )

@@ -19,6 +19,8 @@ from scanner.errors import ConfigError
 PREFIX: Final = "SCANNER_"
 NESTED: Final = "__"
 FILE_BYTES_MAX: Final = 4_194_304  # 4 MiB: ten thousand venues with every setting spelt out
+# How a venue's module says that it was written from documentation alone (feeds/venue.py).
+_EXPERIMENTAL: Final = "\nEXPERIMENTAL: bool = True\n"
 VALUE_CHARS_MAX: Final = 80  # a message stays one readable line whatever was pasted into the file
 
 # Kind of problem -> what was expected; {names} are filled from the problem's context.
@@ -129,6 +131,19 @@ def known_venues() -> tuple[str, ...]:
     """Names of the venues there are, without importing any of their decoders."""
     folders = [f"{folder}/venues" for folder in feeds.__path__]
     return tuple(sorted(m.name for m in pkgutil.iter_modules(folders) if m.name[0] != "_"))
+
+
+def experimental_venues() -> tuple[str, ...]:
+    """Names of the venues whose module says EXPERIMENTAL; the text is read, nothing imported."""
+    folders = [Path(folder, "venues") for folder in feeds.__path__]
+    texts = {
+        name: path
+        for name in known_venues()
+        for folder in folders
+        for path in (folder / f"{name}.py", folder / name / "__init__.py")
+        if path.is_file()
+    }
+    return tuple(name for name, path in texts.items() if _EXPERIMENTAL in path.read_text())
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -130,7 +130,9 @@ def search(events: books.Events, start: Ints, order: Ints, touched: Ints, of: bo
             side = events.side[e]
             if events.kind[e] != books.TRADE:
                 mask = np.int32(side - 1)
-                found += books.place_of(of.price[i, side], of.levels[i, side], mask, events.price[e])
+                found += books.place_of(
+                    of.price[i, side], of.levels[i, side], mask, events.price[e]
+                )
     return found
 
 

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
+import feeds
 from scanner.config import (
     ScanConfig,
     config_hash,
     effective,
+    from_effective,
     json_schema,
     known_keys,
     load,
@@ -139,6 +141,42 @@ def test_unknown_venue_names_the_nearest(write):
     assert problems(write("[venues.deribt]\n")) == [
         "config.toml: venues.deribt is not a known venue; did you mean deribit?"
     ]
+
+
+@pytest.fixture
+def odd_venue(tmp_path, monkeypatch):
+    """A venue "odd" whose module says that it is experimental; importing it would fail."""
+    folder = tmp_path / "more" / "venues" / "odd"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(
+        '"""Odd."""\n\nimport nowhere\n\nEXPERIMENTAL: bool = True\n'
+    )
+    monkeypatch.setattr(feeds, "__path__", [*feeds.__path__, str(tmp_path / "more")])
+
+
+@pytest.mark.usefixtures("odd_venue")
+def test_experimental_venue_is_refused_until_its_table_says_so(write):
+    (problem,) = problems(write("[venues.odd]\n"))
+    assert problem == (
+        "config.toml: venues.odd is experimental: written from documentation alone, never seen "
+        "live; expected experimental = true in [venues.odd]"
+    )
+    assert load(write("[venues.odd]\nexperimental = true\n")).venues["odd"].experimental
+    assert problems(write("[venues.odd]\nexperimental = false\n"))
+    assert not load(write("[venues.odd]\nenabled = false\n")).venues["odd"].enabled
+
+
+@pytest.mark.usefixtures("odd_venue")
+def test_recording_of_an_experimental_venue_replays_without_another_word(write):
+    recorded = load(write("[venues.odd]\nexperimental = true\n"))
+    assert "odd" in from_effective(effective(recorded, identity_only=True), {}).venues
+
+
+def test_word_for_experimental_venues_changes_no_alert(write):
+    text = "[venues.deribit]\n"
+    assert config_hash(load(write(text))) == config_hash(
+        load(write(text + "experimental = true\n"))
+    )
 
 
 def test_unknown_variable_names_the_nearest(monkeypatch):

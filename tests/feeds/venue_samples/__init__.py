@@ -3,6 +3,8 @@
 from types import ModuleType
 from typing import Final
 
-from tests.feeds.venue_samples import binance, derive
+from tests.feeds.venue_samples import aevo, binance, derive, thalex
 
-SAMPLES: Final[dict[str, ModuleType]] = {"binance": binance, "derive": derive}
+SAMPLES: Final[dict[str, ModuleType]] = {
+    "aevo": aevo, "binance": binance, "derive": derive, "thalex": thalex,
+}  # fmt: skip
