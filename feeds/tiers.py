@@ -33,9 +33,9 @@ def tiers_of(venue: Venue, options: ChannelOptions, *, two: bool) -> Tiers:
     """
     if not two:
         return Tiers(options)
-    quotes = options.quotes or not isinstance(venue, ChainQuoter)
+    wanted = venue.CHAIN_OPTION if isinstance(venue, ChainQuoter) else "quotes"
     return Tiers(
-        replace(options, book="none", quotes=quotes),
+        replace(options, book="none", **{wanted: True}),
         ChannelOptions(
             book=options.book,
             book_depth=options.book_depth,

@@ -211,7 +211,13 @@ class ChannelNamer(Protocol):
 
 @runtime_checkable
 class ChainQuoter(Protocol):
-    """A venue that has best prices of whole option chains on one channel."""
+    """A venue that has best prices of whole option chains on one channel.
+
+    Attributes:
+        CHAIN_OPTION: the field of ChannelOptions that asks for that channel.
+    """
+
+    CHAIN_OPTION: str
 
     def quoted_chain(self, channel: str) -> tuple[str, str] | None:
         """Underlying and price currency of the options a channel quotes; None for others."""

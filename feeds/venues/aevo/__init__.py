@@ -8,6 +8,7 @@ decode.py     a batch of frames -> blocks of columns
 
 from feeds.venues.aevo.decode import decode
 from feeds.venues.aevo.plan import (
+    CHAIN_OPTION,
     LIMITS,
     WS_URL,
     control,
@@ -26,6 +27,7 @@ from feeds.venues.aevo.wire import checksum
 EXPERIMENTAL: bool = True
 
 __all__ = [
+    "CHAIN_OPTION",
     "EXPERIMENTAL",
     "LIMITS",
     "NAME",

@@ -41,6 +41,7 @@ _TICKERS: Final = "ticker-500ms"
 _OF_OPTIONS: Final = "OPTION"
 # Of assets whose options are quoted in it: all that are documented.
 _QUOTE_ASSET: Final = "USDC"
+CHAIN_OPTION: Final = "quotes"
 
 
 def subscriptions(

@@ -46,6 +46,7 @@ _NEW_SYMBOLS: Final = "!optionSymbol"
 # The documentation has both names in one page, the venue's newer clients the first alone. Whichever
 # does not exist stays silent.
 _OPEN_INTEREST: Final = ("openInterest", "optionOpenInterest")
+CHAIN_OPTION: Final = "marks"
 
 
 def subscriptions(

@@ -40,6 +40,7 @@ SLOW_DELAY: Final = "1000ms"  # marks that come by the clock
 _SYSTEM: Final = PREFIX + b'system"'
 _CURRENCY: Final = "USD"  # what every documented index is in
 _OPTION_ENDS: Final = ("-C", "-P")
+CHAIN_OPTION: Final = "quotes"
 
 
 def subscriptions(
@@ -151,7 +152,8 @@ def quoted_chain(channel: str) -> tuple[str, str] | None:
 
 def _wide_channels(listing: Listing, options: ChannelOptions) -> Iterator[str]:
     """Channels of a whole underlying that a listing needs, and of the venue."""
-    yield from ("instruments", "system")
+    if options.notices:
+        yield from ("instruments", "system")
     index = listing.underlying + listing.price_ccy
     if listing.kind == ListingKind.INDEX:
         if options.index:
