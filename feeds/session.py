@@ -34,17 +34,10 @@ from feeds.links import (
     host_of,
     place,
     renewal_ns,
+    worded,
 )
 from feeds.record import Record, RecordType
-from feeds.venue import (
-    ChannelOptions,
-    HttpRequest,
-    Limits,
-    Pinger,
-    Request,
-    Unsubscriber,
-    Venue,
-)
+from feeds.venue import ChannelOptions, HttpRequest, Limits, Pinger, Request, Unsubscriber, Venue
 
 FIRST_OWN_REQUEST_ID: Final = 1_000_000  # Above the ids of any plan, below 10 digits for years.
 TROUBLE_CHARS_MAX: Final = 240
@@ -491,7 +484,7 @@ class VenueSession:
                 order = await link.outbox.get()
                 await self._pace()
                 self._sent(link, order)
-                await socket.send_str(order.request.text)
+                await socket.send_str(worded(self.venue, order, self.clock.now_ns()))
         except _NETWORK_ERRORS as error:
             return f"send failed: {_words(error)}"
 

@@ -200,6 +200,15 @@ class Pinger(Protocol):
 
 
 @runtime_checkable
+class Stamper(Protocol):
+    """A venue whose requests must say when they are sent."""
+
+    def stamped(self, text: str, now_ns: int) -> str:
+        """A request's text with the time in it."""
+        ...
+
+
+@runtime_checkable
 class ChannelNamer(Protocol):
     """A venue whose frames do not hold the channel's name as one JSON string in their head."""
 

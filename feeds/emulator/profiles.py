@@ -164,7 +164,21 @@ BULLISH: Final = Profile(
     ),
     width=1.3, share=0.4, expiries=8, lag_steps=2,
 )  # fmt: skip
+# No perpetual: the venue's stand under another host.
+GATE: Final = Profile(
+    "gate",
+    (
+        Terms("BTC_USDT", "BTC_USDT", "BTC_USDT/INDEX", "BTC_USDT", True, "USDT", "USDT",
+              1, 10, 0, 1.0, 1.0, 0.01, 0.0001),
+        Terms("ETH_USDT", "ETH_USDT", "ETH_USDT/INDEX", "ETH_USDT", True, "USDT", "USDT",
+              10, 100, 0, 1.0, 1.0, 0.01, 0.01),
+        Terms("SOL_USDT", "SOL_USDT", "SOL_USDT/INDEX", "SOL_USDT", True, "USDT", "USDT",
+              100, 100, 0, 1.0, 1.0, 1.0, 1.0),
+    ),
+    width=1.4, share=0.5, depth=10.0, expiries=7, lag_steps=3,
+)  # fmt: skip
 
 PROFILES: Final[Mapping[str, Profile]] = {
-    profile.venue: profile for profile in (DERIBIT, BINANCE, OKX, BYBIT, DERIVE, DELTA, BULLISH)
+    profile.venue: profile
+    for profile in (DERIBIT, BINANCE, OKX, BYBIT, DERIVE, DELTA, BULLISH, GATE)
 }

@@ -10,6 +10,7 @@ from feeds.emulator.venues.bullish import BullishServer
 from feeds.emulator.venues.bybit import BybitServer
 from feeds.emulator.venues.delta import DeltaServer
 from feeds.emulator.venues.derive import DeriveServer
+from feeds.emulator.venues.gate import GateServer
 from feeds.emulator.venues.okx import OkxServer
 
 SERVERS: Final[Mapping[str, type[VenueServer]]] = {
@@ -20,4 +21,5 @@ SERVERS: Final[Mapping[str, type[VenueServer]]] = {
     "derive": DeriveServer,
     "delta": DeltaServer,
     "bullish": BullishServer,
+    "gate": GateServer,
 }

@@ -90,6 +90,7 @@ def settings(emulator, folder, **more):
             f"venues.{name}.underlyings": ["BTC", "ETH", "SOL"],
             f"venues.{name}.rest_url": addresses["rest_url"],
             f"venues.{name}.ws_url": addresses["ws_url"],
+            f"venues.{name}.experimental": True,
         }
     return load(None, values | {key.replace("__", "."): value for key, value in more.items()})
 

@@ -3,6 +3,6 @@
 from types import ModuleType
 from typing import Final
 
-from tests.feeds.venue_samples import binance, derive
+from tests.feeds.venue_samples import binance, derive, gate
 
-SAMPLES: Final[dict[str, ModuleType]] = {"binance": binance, "derive": derive}
+SAMPLES: Final[dict[str, ModuleType]] = {"binance": binance, "derive": derive, "gate": gate}
