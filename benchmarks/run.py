@@ -62,10 +62,11 @@ def machine() -> dict[str, Any]:
 
 def decode() -> list[dict[str, Any]]:
     """Processor time of a frame to event rows, beside msgspec typed decode to float64 columns."""
+    from feeds.bytescan import scanner
     from feeds.columns import Batch
     from feeds.events import DecodeOut
     from feeds.venues import deribit
-    from feeds.venues.deribit import fast
+    from feeds.venues.deribit.decode import SCANNER
 
     deribit.warm_up()
     rng = random.Random(1)
@@ -85,7 +86,7 @@ def decode() -> list[dict[str, Any]]:
             deribit.decode(batch, rx_ns, rows, DecodeOut())
 
         def alone(batch: list[bytes], rx_ns: list[int] = times) -> None:
-            with mock.patch.object(fast, "FRAMES_MIN", BATCH + 1):
+            with mock.patch.object(scanner, "FRAMES_MIN", BATCH + 1):
                 deribit.decode(batch, rx_ns, rows, DecodeOut())
 
         def theirs(batch: list[bytes], peer: Callable[..., Any] = peer) -> None:
@@ -100,7 +101,7 @@ def decode() -> list[dict[str, Any]]:
             statistics.median(r) / len(messages) for r in zip(*rounds, strict=True)
         )
         ratio = statistics.median(r[0] / r[1] for r in rounds)
-        left = fast.take(Batch("deribit", messages, [START_NS] * len(messages), rows))
+        left = SCANNER.take(Batch("deribit", messages, [START_NS] * len(messages), rows))
         found.append({
             "kind": kind, "bytes": round(statistics.mean(map(len, messages))),
             "us": mine * 1e6, "messages_per_s": 1 / mine, "peer_us": other * 1e6, "ratio": ratio,
