@@ -177,8 +177,21 @@ GATE: Final = Profile(
     ),
     width=1.4, share=0.5, depth=10.0, expiries=7, lag_steps=3,
 )  # fmt: skip
+# No perpetual either: the venue's stand on a socket of their own.
+COINCALL: Final = Profile(
+    "coincall",
+    (
+        Terms("BTCUSD", "BTC", "BTCUSD/INDEX", "BTCUSD", True, "USD", "USD",
+              10, 10, 0, 0.01, 0.001),
+        Terms("ETHUSD", "ETH", "ETHUSD/INDEX", "ETHUSD", True, "USD", "USD",
+              100, 100, 0, 0.1, 0.01),
+        Terms("SOLUSD", "SOL", "SOLUSD/INDEX", "SOLUSD", True, "USD", "USD",
+              100, 100, 0, 1.0, 0.1),
+    ),
+    width=1.5, share=0.5, depth=5.0, expiries=7, lag_steps=4,
+)  # fmt: skip
 
 PROFILES: Final[Mapping[str, Profile]] = {
     profile.venue: profile
-    for profile in (DERIBIT, BINANCE, OKX, BYBIT, DERIVE, DELTA, BULLISH, GATE)
+    for profile in (DERIBIT, BINANCE, OKX, BYBIT, DERIVE, DELTA, BULLISH, GATE, COINCALL)
 }

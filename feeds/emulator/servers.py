@@ -8,6 +8,7 @@ from feeds.emulator.server import VenueServer
 from feeds.emulator.venues.binance import BinanceServer
 from feeds.emulator.venues.bullish import BullishServer
 from feeds.emulator.venues.bybit import BybitServer
+from feeds.emulator.venues.coincall import CoincallServer
 from feeds.emulator.venues.delta import DeltaServer
 from feeds.emulator.venues.derive import DeriveServer
 from feeds.emulator.venues.gate import GateServer
@@ -22,4 +23,5 @@ SERVERS: Final[Mapping[str, type[VenueServer]]] = {
     "delta": DeltaServer,
     "bullish": BullishServer,
     "gate": GateServer,
+    "coincall": CoincallServer,
 }

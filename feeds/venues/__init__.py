@@ -1,7 +1,18 @@
 """Stage 2 of 8: the one list of venues."""
 
 from feeds.venue import Venue
-from feeds.venues import binance, bullish, bybit, delta, delta_india, deribit, derive, gate, okx
+from feeds.venues import (
+    binance,
+    bullish,
+    bybit,
+    coincall,
+    delta,
+    delta_india,
+    deribit,
+    derive,
+    gate,
+    okx,
+)
 
 VENUES: dict[str, Venue] = {
     "deribit": deribit,
@@ -13,6 +24,7 @@ VENUES: dict[str, Venue] = {
     "delta_india": delta_india.VENUE,
     "bullish": bullish,
     "gate": gate,
+    "coincall": coincall,
 }
 
 

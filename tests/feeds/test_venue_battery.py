@@ -19,9 +19,9 @@ from feeds.record import RecordType
 from feeds.venues import VENUES
 from tests.feeds.venue_world import SILENCE_S, VenueWorld
 
-WINDOWED = {"binance", "derive"}
+WINDOWED = {"binance", "derive", "coincall"}
 WHOLE = {"bullish", "gate"}  # Numbered whole books: as with windows, but an older one is a gap.
-OPTIONS_ALONE = {"binance", "gate"}  # Their perpetuals stand under another host.
+OPTIONS_ALONE = {"binance", "gate", "coincall"}  # Their perpetuals stand under another host.
 CHAINED = {"okx"}  # Its numbers may fall or stay: a copy is no news, and no link of the chain.
 ASTRAY = ["gap", "duplicate", "reorder", "truncate", "unknown", "retype", "silence"]
 every_venue = pytest.mark.parametrize("name", list(SERVERS))

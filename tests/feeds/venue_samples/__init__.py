@@ -3,6 +3,11 @@
 from types import ModuleType
 from typing import Final
 
-from tests.feeds.venue_samples import binance, derive, gate
+from tests.feeds.venue_samples import binance, coincall, derive, gate
 
-SAMPLES: Final[dict[str, ModuleType]] = {"binance": binance, "derive": derive, "gate": gate}
+SAMPLES: Final[dict[str, ModuleType]] = {
+    "binance": binance,
+    "derive": derive,
+    "gate": gate,
+    "coincall": coincall,
+}
