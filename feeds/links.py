@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from feeds.channels import ChannelLedger, Order, ResyncQueue
-from feeds.venue import Limits, Request
+from feeds.venue import Keys, Limits, Request, Signer, Stamper, Venue
 
 RENEW_AT: Final = 0.95
 RENEW_STEP: Final = 0.01
@@ -170,6 +170,19 @@ def carrier(links: Iterable[Link], requests: Sequence[Request]) -> Link | None:
         if link.state is LinkState.OPEN and not channels.isdisjoint(link.ledger.wanted):
             return link
     return None
+
+
+def worded(venue: Venue, order: Order, now_ns: int) -> str:
+    """Text of an order as it is sent at a time, which some venues want to be told."""
+    text = order.request.text
+    return venue.stamped(text, now_ns) if isinstance(venue, Stamper) else text
+
+
+def signature(venue: Venue, keys: Keys | None, now_ns: int) -> str | None:
+    """What a connection adds to its address, often nothing; None where keys are missing."""
+    if not isinstance(venue, Signer):
+        return ""
+    return None if keys is None else venue.path(keys, now_ns)
 
 
 def renewal_ns(connection: int, limits: Limits) -> float:

@@ -35,12 +35,15 @@ from feeds.links import (
     host_of,
     place,
     renewal_ns,
+    signature,
+    worded,
 )
 from feeds.record import Record, RecordType
 from feeds.tiers import DepthTier
 from feeds.venue import (
     ChannelOptions,
     ConnectionPlan,
+    Keys,
     Limits,
     Pinger,
     Request,
@@ -66,6 +69,7 @@ class VenueSession:
         deliver: takes each record right after the journal; must not block.
         underlyings: which to subscribe; empty takes all that discovery gives.
         rng, policy: jitter, and our own limits.
+        credentials: of an account, where the venue wants one even for public data.
         redact: replaces secrets in what was received, before anybody keeps it.
         sleep: waits some seconds; tests put their own time here.
     """
@@ -84,6 +88,7 @@ class VenueSession:
     rng: random.Random
     depth: ChannelOptions | None = None
     policy: SessionPolicy = field(default_factory=SessionPolicy)
+    credentials: Keys | None = None
     redact: Callable[[bytes], bytes] | None = None
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
@@ -378,10 +383,14 @@ class VenueSession:
 
     async def _connect(self, link: Link) -> "aiohttp.ClientWebSocketResponse[bool] | None":
         url = self.ws_url + link.path
+        signed = signature(self.venue, self.credentials, self.clock.now_ns())
+        if signed is None:
+            link.problem = f"{url}: is for accounts alone, and there are no keys of one"
+            return None
         try:
             async with asyncio.timeout(self.policy.connect_s):
                 return await self._http.ws_connect(
-                    url,
+                    url + signed,
                     timeout=aiohttp.ClientWSTimeout(ws_close=self.policy.close_s),
                     max_msg_size=self.limits.frame_bytes_max,
                     compress=0,  # It costs more than the socket itself (measured: 5.8 us a frame).
@@ -482,7 +491,7 @@ class VenueSession:
                 order = await link.outbox.get()
                 await self._pace()
                 self._sent(link, order)
-                await socket.send_str(order.request.text)
+                await socket.send_str(worded(self.venue, order, self.clock.now_ns()))
         except NETWORK_ERRORS as error:
             return f"send failed: {words_of(error)}"
 
@@ -495,6 +504,8 @@ class VenueSession:
         unsubscribes = order.purpose is Purpose.UNSUBSCRIBE
         name = "unsubscribe" if unsubscribes else "subscribe"
         self._log_channels(link, name, order.request.channels)
+        if not self.limits.answers:
+            self._answered(link, order.request.request_id, None)
 
     def _answered(self, link: Link, request_id: int, accepted: Sequence[str] | None) -> bool:
         """Follow an answer to a request; False where no such request waits."""
@@ -553,6 +564,9 @@ class VenueSession:
         for channel in link.ledger.silent(now_ns):
             self.counts.first_data_timers += 1
             self._log(RecordType.TIMER, link.connection, "first_data", channel.encode())
+            symbol = None if self.limits.answers else self.venue.symbol_of_channel(channel)
+            if symbol is not None:
+                self.request_resync([symbol])
         for answer in link.ledger.overdue(now_ns):
             self.counts.unanswered += 1
             self._follow(link, answer)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from feeds.contract import Listing, ListingKind
+from feeds.errors import SessionError
 from feeds.venue import ChainQuoter, ChannelOptions, ConnectionPlan, Limits, Request, Venue
 
 
@@ -18,6 +19,11 @@ class Tiers(NamedTuple):
 
     base: ChannelOptions
     depth: ChannelOptions | None = None
+
+
+def one_tier(venue: Venue) -> bool:
+    """Whether a venue says that it has no best prices beside its books."""
+    return bool(getattr(venue, "ONE_TIER", False))
 
 
 def tiers_of(venue: Venue, options: ChannelOptions, *, two: bool) -> Tiers:
@@ -30,9 +36,17 @@ def tiers_of(venue: Venue, options: ChannelOptions, *, two: bool) -> Tiers:
         venue: its module.
         options: what is wanted of a listing with depth.
         two: False leaves everything in one tier.
+
+    Raises:
+        SessionError: two were wanted of a venue that has one.
     """
     if not two:
         return Tiers(options)
+    if one_tier(venue):
+        raise SessionError(
+            f"{venue.NAME}: depth_listings was given, and the venue has no best prices but those "
+            "of whole books"
+        )
     wanted = venue.CHAIN_OPTION if isinstance(venue, ChainQuoter) else "quotes"
     return Tiers(
         replace(options, book="none", **{wanted: True}),

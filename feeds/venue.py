@@ -41,6 +41,9 @@ class Limits:
     # The venue cuts a connection of this age; it is renewed before, each a little earlier than
     # the one opened with it, so that not all of a venue are down at once.
     connection_s: float | None = None
+    # False: nothing says whether a subscription was accepted. It counts as accepted when it is
+    # sent, and a book whose first frame stays away is asked for again.
+    answers: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +200,38 @@ class Pinger(Protocol):
 
     def ping(self) -> str:
         """Text to send."""
+        ...
+
+
+@runtime_checkable
+class Stamper(Protocol):
+    """A venue whose requests must say when they are sent."""
+
+    def stamped(self, text: str, now_ns: int) -> str:
+        """A request's text with the time in it."""
+        ...
+
+
+class Keys(Protocol):
+    """What an account is known by."""
+
+    @property
+    def key(self) -> str:
+        """The half that the venue is shown."""
+        ...
+
+    @property
+    def secret(self) -> str:
+        """The half that signs, and is shown to nobody."""
+        ...
+
+
+@runtime_checkable
+class Signer(Protocol):
+    """A venue whose sockets are for accounts alone, though what they carry is public."""
+
+    def path(self, keys: Keys, now_ns: int) -> str:
+        """What a connection opened at a time adds to its address; it is journaled nowhere."""
         ...
 
 

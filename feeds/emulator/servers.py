@@ -9,8 +9,10 @@ from feeds.emulator.venues.aevo import AevoServer
 from feeds.emulator.venues.binance import BinanceServer
 from feeds.emulator.venues.bullish import BullishServer
 from feeds.emulator.venues.bybit import BybitServer
+from feeds.emulator.venues.coincall import CoincallServer
 from feeds.emulator.venues.delta import DeltaServer
 from feeds.emulator.venues.derive import DeriveServer
+from feeds.emulator.venues.gate import GateServer
 from feeds.emulator.venues.okx import OkxServer
 from feeds.emulator.venues.thalex import ThalexServer
 
@@ -24,4 +26,6 @@ SERVERS: Final[Mapping[str, type[VenueServer]]] = {
     "bullish": BullishServer,
     "aevo": AevoServer,
     "thalex": ThalexServer,
+    "gate": GateServer,
+    "coincall": CoincallServer,
 }

@@ -6,10 +6,12 @@ from feeds.venues import (
     binance,
     bullish,
     bybit,
+    coincall,
     delta,
     delta_india,
     deribit,
     derive,
+    gate,
     okx,
     thalex,
 )
@@ -25,6 +27,8 @@ VENUES: dict[str, Venue] = {
     "bullish": bullish,
     "aevo": aevo,
     "thalex": thalex,
+    "gate": gate,
+    "coincall": coincall,
 }
 
 

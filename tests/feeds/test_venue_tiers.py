@@ -7,18 +7,20 @@ import pytest
 
 from feeds.contract import ListingKind
 from feeds.emulator.servers import SERVERS
+from feeds.errors import SessionError
 from feeds.links import LinkState
 from feeds.record import RecordType
-from feeds.tiers import tiers_of
+from feeds.tiers import one_tier, tiers_of
 from feeds.venue import ChainQuoter, ChannelOptions
 from feeds.venues import VENUES
 from tests.feeds.test_venue_battery import WINDOWED, busy, healed, watch
 from tests.feeds.venue_world import VenueWorld
 
-# One channel quotes a whole chain, when it changes: asked for again, it would make all unknown, so
-# that what gave its book back waits for its next quote.
-CHAIN_ON_CHANGE = {"aevo", "thalex"}
-every_venue = pytest.mark.parametrize("name", list(SERVERS))
+# Quotes come when they change, and asking again brings none: what gave its book back waits for the
+# next one. (Asked for again, the one channel of a whole chain would make all of it unknown.)
+QUOTED_ON_CHANGE = {"aevo", "thalex", "gate"}
+TIERED = [name for name in SERVERS if not one_tier(VENUES[name])]
+every_venue = pytest.mark.parametrize("name", TIERED)
 
 
 def options_of(world: VenueWorld) -> list[str]:
@@ -37,11 +39,11 @@ def deep(world: VenueWorld) -> set[str]:
 def unquoted(world: VenueWorld) -> list[str]:
     """What is unknown, and should not be for long."""
     unknown = world.unknown()
-    return [s for s in unknown if s in deep(world)] if world.name in CHAIN_ON_CHANGE else unknown
+    return [s for s in unknown if s in deep(world)] if world.name in QUOTED_ON_CHANGE else unknown
 
 
 async def whole_again(world: VenueWorld) -> None:
-    if world.name in CHAIN_ON_CHANGE:
+    if world.name in QUOTED_ON_CHANGE:
         await watch(world, 60)
         assert unquoted(world) == []
     else:
@@ -196,3 +198,12 @@ def test_depth_is_of_books_alone_and_shares_no_channel_with_the_lower_tier(name:
         quoted = [bool(venue.resync(listing.symbol, base, 1)) for listing in listings]
         assert all(quoted) or isinstance(venue, ChainQuoter)
         assert tiers_of(venue, ChannelOptions(book=book), two=False).depth is None
+
+
+def test_venue_without_best_prices_beside_its_books_has_one_tier():
+    untiered = [name for name in SERVERS if name not in TIERED]
+    assert untiered == ["coincall"]
+    venue = VENUES["coincall"]
+    assert tiers_of(venue, ChannelOptions(), two=False).depth is None
+    with pytest.raises(SessionError, match=r"coincall: depth_listings .* no best prices but"):
+        tiers_of(venue, ChannelOptions(), two=True)

@@ -25,6 +25,7 @@ from feeds.venue import (
     Control,
     Discovery,
     HttpRequest,
+    Keys,
     Limits,
     Request,
 )
@@ -157,6 +158,13 @@ class FamilyToy(Toy):
         return found
 
 
+class SigningToy(Toy):
+    """Its sockets are for accounts alone."""
+
+    def path(self, keys: Keys, now_ns: int) -> str:
+        return f"?by={keys.key}&at={now_ns}&with={keys.secret}"
+
+
 class SplitToy(Toy):
     """Trades have a path of their own, and clients must ping."""
 
@@ -210,6 +218,7 @@ class Socket:
 
     ws: web.WebSocketResponse
     path: str = "/ws"
+    query: str = ""
     received: list[dict[str, Any]] = field(default_factory=list)
     closed: bool = False
 
@@ -246,7 +255,7 @@ class Server:
     async def websocket(self, request: web.Request) -> web.WebSocketResponse:
         ws = web.WebSocketResponse()
         await ws.prepare(request)
-        socket = Socket(ws, request.path)
+        socket = Socket(ws, request.path, request.rel_url.raw_query_string)
         self.sockets.append(socket)
         self.changed.set()
         while not self.stuck:

@@ -15,6 +15,7 @@ from feeds.emulator.ladders import standing
 from feeds.emulator.market import STEP_NS, Market
 from feeds.emulator.profiles import PROFILES
 from feeds.emulator.servers import SERVERS
+from feeds.emulator.venues.coincall import Account
 from feeds.events import BOOK_GIVEN_BACK, Flag, Kind, ListingState
 from feeds.handler import VenueHandler
 from feeds.journal import Journal
@@ -122,6 +123,7 @@ class VenueWorld:
             underlyings=(),
             rng=random.Random(5),
             policy=POLICY,
+            credentials=Account(),
             sleep=self.time.sleep,
         )
         self._task = asyncio.create_task(self.session.run())

@@ -17,6 +17,10 @@ REPLAY_ONLY = {
     "records", "truncated", "lost_bytes", "batch_mismatches", "same_config", "same_version",
 }  # fmt: skip
 
+# Coincall's sockets are for accounts alone, and no setting names the keys of one:
+# tests/feeds/test_coincall_session.py replays it.
+VENUES = [name for name in SERVERS if name != "coincall"]
+
 
 def lose_and_find(emulator):
     """A scenario: all venues followed, every connection lost, every book back, then alerts."""
@@ -77,13 +81,13 @@ def assert_equal_replay(venues, folder, speed, **more):
     return live
 
 
-@pytest.mark.parametrize("venue", list(SERVERS))
+@pytest.mark.parametrize("venue", VENUES)
 def test_a_recording_of_a_venue_replays_to_the_same_bytes(venue, tmp_path):
     assert_equal_replay([venue], tmp_path, 10.0)
 
 
 def test_a_recording_of_all_venues_at_once_replays_to_the_same_bytes(tmp_path):
-    assert_equal_replay(list(SERVERS), tmp_path, 3.0)
+    assert_equal_replay(VENUES, tmp_path, 3.0)
 
 
 def test_depth_that_follows_the_scans_replays_to_the_same_bytes(tmp_path):
