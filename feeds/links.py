@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from feeds.channels import ChannelLedger, Order, ResyncQueue
-from feeds.venue import Limits, Request
+from feeds.venue import Control, Limits, Request
 
 RENEW_AT: Final = 0.95
 RENEW_STEP: Final = 0.01
@@ -72,6 +72,8 @@ class SessionCounts:
     silence_timers: int = 0
     first_data_timers: int = 0
     pings: int = 0
+    logins: int = 0
+    logins_failed: int = 0  # refused, or without an answer in time
     renewals: int = 0  # connections ended before the venue would cut them for their age
     resyncs: int = 0
     resyncs_duplicate: int = 0
@@ -81,6 +83,32 @@ class SessionCounts:
     discovery_failures: int = 0  # bodies that did not come or could not be read
     listed: int = 0
     delisted: int = 0
+
+
+@dataclass(slots=True)
+class Login:
+    """A login on its way: nothing else is sent before it is answered."""
+
+    request_id: int
+    due_ns: int
+    problem: str = ""  # why it failed
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def heed(self, control: Control) -> None:
+        """End with the venue's answer, if this is it."""
+        if control.ack is not None and control.ack[0] == self.request_id:
+            self.done.set()
+        elif control.refused is not None and control.refused[0] == self.request_id:
+            self._fail(f"login refused: {control.refused[1]}")
+
+    def look(self, now_ns: int) -> None:
+        """End where the answer is overdue."""
+        if now_ns >= self.due_ns and not self.done.is_set():
+            self._fail("no answer to the login")
+
+    def _fail(self, problem: str) -> None:
+        self.problem = problem
+        self.done.set()
 
 
 class LinkState(StrEnum):
@@ -107,6 +135,7 @@ class Link:
     retries: list[tuple[int, Order]] = field(default_factory=list)  # (not before ns, what)
     reader: asyncio.Task[str] | None = None
     drop_reason: str = ""
+    login: Login | None = None  # of the present socket
     opened_ns: int = 0
     last_frame_ns: int = 0
     pinged_ns: int = 0
@@ -117,6 +146,7 @@ class Link:
         """Start with a new socket: everything of the old one is forgotten, the plan is queued."""
         self.state = LinkState.OPEN
         self.drop_reason = ""
+        self.login = None
         self.opened_ns = self.last_frame_ns = self.pinged_ns = now_ns
         self.retries = []
         self.outbox = asyncio.Queue()

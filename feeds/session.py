@@ -29,6 +29,7 @@ from feeds.journal import Journal
 from feeds.links import (
     Link,
     LinkState,
+    Login,
     SessionCounts,
     SessionPolicy,
     carrier,
@@ -36,8 +37,11 @@ from feeds.links import (
     place,
     renewal_ns,
 )
-from feeds.record import Record, RecordType
+from feeds.network import Network
+from feeds.record import Record, RecordType, Redactor
+from feeds.secrets import Credentials
 from feeds.venue import (
+    Authenticator,
     ChannelOptions,
     Limits,
     Pinger,
@@ -62,7 +66,9 @@ class VenueSession:
         deliver: takes each record right after the journal; must not block.
         underlyings: which to subscribe; empty takes all that discovery gives.
         rng, policy: jitter, and our own limits.
-        redact: replaces secrets in what was received, before anybody keeps it.
+        credentials: log every connection in, where `options.authenticated` and the venue knows how.
+        network: which proxy to take, and whose certificates to believe.
+        redact: replaces secrets in what was received and in words, before anybody keeps them.
         sleep: waits some seconds; tests put their own time here.
     """
 
@@ -79,7 +85,9 @@ class VenueSession:
     underlyings: Sequence[str]
     rng: random.Random
     policy: SessionPolicy = field(default_factory=SessionPolicy)
-    redact: Callable[[bytes], bytes] | None = None
+    credentials: Credentials | None = None
+    network: Network = field(default_factory=Network)
+    redact: Redactor | None = None
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     counts: SessionCounts = field(init=False, default_factory=SessionCounts)
@@ -103,7 +111,7 @@ class VenueSession:
         self.discoverer = Discoverer(
             self.venue, self.rest_url, self.underlyings, self.policy, self.counts,
             log=lambda name, body: self._log(RecordType.HTTP, -1, name, body),
-            pace=self._pace, redact=self.redact,
+            pace=self._pace, clean=self._clean, proxy_headers=self.network.proxy_headers,
         )  # fmt: skip
 
     async def run(self) -> None:
@@ -113,12 +121,7 @@ class VenueSession:
             ExceptionGroup: with a SessionError where the venue's plan does not fit its limits at
                 the start, or with whatever was our own bug. Network failures never get here.
         """
-        # No limit in the connector: there it would make a connection wait in silence.
-        connector = aiohttp.TCPConnector(limit=0)
-        async with (
-            aiohttp.ClientSession(connector=connector) as self._http,
-            asyncio.TaskGroup() as self._group,
-        ):
+        async with self.network.open() as self._http, asyncio.TaskGroup() as self._group:
             self._start(self._discoveries(), "discovery")
             self._start(self._watch(), "watch")
             await self._stopping.wait()
@@ -131,7 +134,7 @@ class VenueSession:
         Raises:
             SessionError: a body did not come or could not be read.
         """
-        async with aiohttp.ClientSession() as http:
+        async with self.network.open() as http:
             found, complete = await self.discoverer.ask(http)
         if not complete:
             raise SessionError(self.problem)
@@ -161,9 +164,14 @@ class VenueSession:
 
     def _log(self, record_type: RecordType, connection: int, name: str, payload: bytes) -> Record:
         """Journal and deliver in one synchronous step: log order is the pipeline's order."""
+        if self.redact is not None:
+            payload = self.redact(payload)
         record = self.journal.append(record_type, self.venue.NAME, connection, name, payload)
         self.deliver(record)
         return record
+
+    def _clean(self, words: str) -> str:
+        return words if self.redact is None else self.redact.text(words)
 
     def _log_channels(self, link: Link, name: str, channels: Sequence[str]) -> None:
         payload = msgspec.json.encode(channels)
@@ -324,9 +332,10 @@ class VenueSession:
                     max_msg_size=self.limits.frame_bytes_max,
                     compress=0,  # It costs more than the socket itself (measured: 5.8 us a frame).
                     decode_text=False,
+                    proxy_headers=self.network.proxy_headers,
                 )
         except NETWORK_ERRORS as error:
-            link.problem = f"{url}: {words_of(error)}"
+            link.problem = self._clean(f"{url}: {words_of(error)}")
             return None
 
     async def _serve(self, link: Link, socket: "aiohttp.ClientWebSocketResponse[bool]") -> None:
@@ -358,6 +367,7 @@ class VenueSession:
 
     def _close(self, link: Link, reason: str) -> None:
         self.counts.disconnects += 1
+        reason = self._clean(reason)
         self._log(RecordType.CONNECTION, link.connection, "close", reason.encode())
         for order in link.end(reason):
             self.resyncs.finish(order.symbol)  # The next socket begins with a snapshot.
@@ -384,8 +394,7 @@ class VenueSession:
 
     def _on_frame(self, link: Link, frame: bytes) -> str | None:
         """Journal, deliver and obey one frame, in one synchronous step; returns a reply."""
-        kept = frame if self.redact is None else self.redact(frame)
-        link.last_frame_ns = self._log(RecordType.FRAME, link.connection, "", kept).rx_ns
+        link.last_frame_ns = self._log(RecordType.FRAME, link.connection, "", frame).rx_ns
         counts = self.counts
         counts.frames += 1
         counts.bytes += len(frame)
@@ -394,6 +403,8 @@ class VenueSession:
             if link.ledger.awaiting:
                 link.ledger.heard(frame)
             return None
+        if link.login is not None:
+            link.login.heed(control)
         if control.ack is not None:
             self._answered(link, *control.ack)
         elif control.refused is not None:
@@ -412,6 +423,8 @@ class VenueSession:
             for text in self.venue.hello():
                 await self._pace()
                 await socket.send_str(text)
+            if failure := await self._log_in(link, socket):
+                return failure
             while True:
                 order = await link.outbox.get()
                 await self._pace()
@@ -419,6 +432,20 @@ class VenueSession:
                 await socket.send_str(order.request.text)
         except NETWORK_ERRORS as error:
             return f"send failed: {words_of(error)}"
+
+    async def _log_in(self, link: Link, socket: "aiohttp.ClientWebSocketResponse[bool]") -> str:
+        """Log in where that is wanted, since what follows may need it; returns why it failed."""
+        if self.credentials is None or not self.options.authenticated:
+            return ""
+        assert isinstance(self.venue, Authenticator)
+        request = self.venue.login(self.credentials)
+        await self._pace()
+        link.login = Login(request.request_id, self._later_ns(self.policy.ack_s))
+        self.counts.logins += 1
+        await socket.send_str(request.text)  # Sent and never journaled: it holds the secret.
+        await link.login.done.wait()
+        self.counts.logins_failed += bool(link.login.problem)
+        return link.login.problem
 
     def _sent(self, link: Link, order: Order) -> None:
         if order.purpose is Purpose.PING:
@@ -483,6 +510,8 @@ class VenueSession:
             self.counts.renewals += 1
             self._drop(link, "renewed before the venue's limit of age")
             return
+        if link.login is not None:
+            link.login.look(now_ns)
         self._ping(link, now_ns)
         for channel in link.ledger.silent(now_ns):
             self.counts.first_data_timers += 1

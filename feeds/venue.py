@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from feeds.contract import Listing
 from feeds.events import DecodeOut
+from feeds.secrets import Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class ChannelOptions:
     marks: bool = True
     index: bool = True
     book_depth: int = 10  # of a window
-    authenticated: bool = False
+    authenticated: bool = False  # the connections log in, where the venue has more for such
 
 
 @dataclass(slots=True)
@@ -178,6 +179,15 @@ class Unsubscriber(Protocol):
         self, channels: Sequence[str], limits: Limits, request_id: int
     ) -> tuple[Request, ...]:
         """Requests that end the channels, numbered upwards from `request_id`."""
+        ...
+
+
+@runtime_checkable
+class Authenticator(Protocol):
+    """A venue that has channels for connections that are logged in."""
+
+    def login(self, credentials: Credentials) -> Request:
+        """What to send after the hellos; `control` gives its answer as an ack or a refusal."""
         ...
 
 

@@ -6,6 +6,7 @@ into one line that names the source, the key, the value and the expectation.
 
 import os
 import pkgutil
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ PREFIX: Final = "SCANNER_"
 NESTED: Final = "__"
 FILE_BYTES_MAX: Final = 4_194_304  # 4 MiB: ten thousand venues with every setting spelt out
 VALUE_CHARS_MAX: Final = 80  # a message stays one readable line whatever was pasted into the file
+
+_ACCOUNT: Final = re.compile(r"//.*@")  # a user and a password in an address
 
 # Kind of problem -> what was expected; {names} are filled from the problem's context.
 EXPECTED: Final = {
@@ -174,7 +177,7 @@ def describe(problem: Mapping[str, Any], known: Sequence[str], sources: Sources)
 def _shown(value: object) -> str:
     if isinstance(value, int) and value.bit_length() > 64:
         return f"a number of {value.bit_length()} bits"  # Python refuses to print the longest ones
-    return _one_line(repr(value))
+    return _one_line(_ACCOUNT.sub("//[redacted]@", repr(value)))
 
 
 def _one_line(text: str) -> str:

@@ -34,6 +34,7 @@ def channel_options(settings: VenueSettings) -> ChannelOptions:
         marks=settings.marks,
         index=settings.index,
         book_depth=settings.book_depth,
+        authenticated=settings.authenticated,
     )
 
 

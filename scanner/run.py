@@ -27,6 +27,7 @@ from feeds.record import Record, RecordType
 from feeds.session import VenueSession
 from feeds.venues import VENUES
 from scanner import __version__
+from scanner.access import access_of
 from scanner.alert import Alert, Sink
 from scanner.checkpoint import Checkpoint
 from scanner.config import ScanConfig, VenueSettings, config_hash, effective
@@ -125,6 +126,7 @@ class LiveRun:
 
         Raises:
             JournalError: the folder holds a recording.
+            SecretError, ConfigError: as `access_of`, of a venue.
         """
         self.config = config
         self.clock = SystemClock()
@@ -206,6 +208,7 @@ class LiveRun:
 
     def _session(self, name: str, settings: VenueSettings, budget: ConnectBudget) -> VenueSession:
         venue, limits = VENUES[name], self.config.limits
+        access = access_of(self.config, name)
         policy = SessionPolicy(
             http_s=limits.http_timeout_s,
             http_bytes_max=limits.http_body_mb * MEGABYTE,
@@ -228,6 +231,9 @@ class LiveRun:
             underlyings=settings.underlyings,
             rng=random.Random(),  # noqa: S311 - jitter
             policy=policy,
+            credentials=access.credentials,
+            network=access.network,
+            redact=access.redact,
         )
 
     def _deliver(self, record: Record) -> None:

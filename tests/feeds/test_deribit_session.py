@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from feeds.contract import Contract, Listing, ListingKind, tick_at
 from feeds.errors import FrameError, SessionError
 from feeds.events import DecodeOut
-from feeds.venue import ChannelOptions, Limits, Unsubscriber
+from feeds.secrets import Credentials
+from feeds.venue import ChannelOptions, Control, Limits, Unsubscriber
 from feeds.venues import deribit
 from tests.conftest import shared
 
@@ -382,6 +383,25 @@ def test_what_may_be_asked_for_may_be_given_back():
 
 
 # ---- session frames ---------------------------------------------------------------------------
+
+
+def test_login_names_client_and_secret_and_its_answer_is_an_ack_or_a_refusal():
+    request = deribit.login(Credentials("client-one", 'se"cret-two'))
+    assert (request.request_id, request.channels) == (3, ())
+    assert json.loads(request.text) == {
+        "jsonrpc": "2.0",
+        "id": 3,
+        "method": "public/auth",
+        "params": {
+            "grant_type": "client_credentials",
+            "client_id": "client-one",
+            "client_secret": 'se"cret-two',
+        },
+    }
+    granted = b'{"jsonrpc":"2.0","id":3,"result":{"token_type":"bearer","scope":"connection"}}'
+    assert deribit.control(granted) == Control(ack=(3, ()))
+    refused = b'{"jsonrpc":"2.0","id":3,"error":{"code":13004,"message":"invalid_credentials"}}'
+    assert deribit.control(refused) == Control(refused=(3, "13004 invalid_credentials"))
 
 
 def test_hello_asks_for_heartbeats():
