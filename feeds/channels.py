@@ -174,6 +174,10 @@ class ChannelLedger:
                 del self.awaiting[token]
                 return
 
+    def whole(self, given_up: set[str]) -> bool:
+        """Whether every channel was answered for, and has delivered what it owed at first."""
+        return not self.awaiting and self.wanted <= self.accepted | given_up
+
     def silent(self, now_ns: int) -> list[str]:
         """Channels whose first frame is overdue; each is named once."""
         late = [key for key, due in self.awaiting.items() if due is not None and due <= now_ns]

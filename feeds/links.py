@@ -26,6 +26,7 @@ class SessionPolicy:
     retry_base_s: float = 0.5  # Reconnects and repeated requests: full jitter from here,
     retry_cap_s: float = 60.0  # to here.
     stable_s: float = 30.0  # A connection that lived so long starts its backoff anew.
+    recovering_max_s: float = 60.0  # Then a channel that still owes a frame holds up no alert.
     connect_s: float = 10.0
     close_s: float = 1.0  # How long a peer may take to answer our close.
     http_s: float = 30.0
@@ -72,6 +73,8 @@ class SessionCounts:
     silence_timers: int = 0
     first_data_timers: int = 0
     pings: int = 0
+    recoveries: int = 0  # lost connections that came back
+    recoveries_cut: int = 0  # of them, those given up after `recovering_max_s`
     logins: int = 0
     logins_failed: int = 0  # refused, or without an answer in time
     renewals: int = 0  # connections ended before the venue would cut them for their age
@@ -135,6 +138,7 @@ class Link:
     retries: list[tuple[int, Order]] = field(default_factory=list)  # (not before ns, what)
     reader: asyncio.Task[str] | None = None
     drop_reason: str = ""
+    recovering: bool = False  # lost, and not yet as it was before
     login: Login | None = None  # of the present socket
     opened_ns: int = 0
     last_frame_ns: int = 0

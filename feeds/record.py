@@ -16,6 +16,7 @@ class RecordType(IntEnum):
     HTTP = 3  # the body as received; name = purpose of the request
     CONNECTION = 4  # name = "open" or "close"; payload = reason, UTF-8
     TIMER = 5  # name = "silence" or "first_data"; payload = channel or empty for the connection
+    # name = "recovered"; payload = "whole" or "limit": a lost connection is as it was before
     SUBSCRIPTION = 6  # name = "subscribe", "unsubscribe", "accepted", "missing"; payload = JSON
     # list of channels
     # 7 is free: nothing is conflated (docs/decisions/0006-lossless-inbox.md).

@@ -368,6 +368,7 @@ class VenueSession:
     def _close(self, link: Link, reason: str) -> None:
         self.counts.disconnects += 1
         reason = self._clean(reason)
+        link.recovering = not self._stopping.is_set()
         self._log(RecordType.CONNECTION, link.connection, "close", reason.encode())
         for order in link.end(reason):
             self.resyncs.finish(order.symbol)  # The next socket begins with a snapshot.
@@ -520,6 +521,18 @@ class VenueSession:
             self.counts.unanswered += 1
             self._follow(link, answer)
         link.retry(now_ns)
+        if link.recovering:
+            self._look_recovered(link, now_ns)
+
+    def _look_recovered(self, link: Link, now_ns: int) -> None:
+        """Say in the log that a connection is as it was before it was lost, or taken for it."""
+        whole = link.ledger.whole(self.given_up)
+        if whole or now_ns - link.opened_ns >= round(self.policy.recovering_max_s * 1e9):
+            link.recovering = False
+            self.counts.recoveries += 1
+            self.counts.recoveries_cut += not whole
+            word = b"whole" if whole else b"limit"
+            self._log(RecordType.TIMER, link.connection, "recovered", word)
 
     def _ping(self, link: Link, now_ns: int) -> None:
         """Queue the ping that is due, where the venue wants any."""

@@ -15,6 +15,7 @@ import numpy as np
 from feeds.errors import FrameError
 from feeds.handler import VenueHandler
 from feeds.record import Record
+from feeds.recovery import RecoveryTurn
 from feeds.venue import ChannelOptions
 from feeds.venues import VENUES
 from scanner.config import ScanConfig, VenueSettings
@@ -116,6 +117,7 @@ class Intake:
                 continue
             out = handler.consume(stretch)
             self._pipeline.apply(out.rows, out.tickers)
+            self._recover(out.recovering)
             self.counts[venue].update(out.counts)
             self.errors.extend(out.errors)
             if out.resync:
@@ -127,6 +129,14 @@ class Intake:
                 lag = out.rows["rx_ns"][stamped] - out.rows["ex_ns"][stamped]
                 self.lag_ms[venue] = float(np.median(lag)) * 1e-6
         return wishes
+
+    def _recover(self, turns: list[RecoveryTurn]) -> None:
+        recovering = self._pipeline.recovering
+        for turn in turns:
+            if turn.begins:
+                recovering.begin(turn.listing_id)
+            else:
+                recovering.end(turn.listing_id, turn.rx_ns)
 
     def totals(self) -> dict[str, int]:
         """Counts of all venues together, for the summary."""

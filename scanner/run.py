@@ -359,6 +359,7 @@ class LiveRun:
             resyncs=session.counts.resyncs,
             rejected=counts["rejected_rows"] + counts["frame_errors"],
             lag_ms=self.intake.lag_ms.get(name, float("nan")),
+            recovering=sum(link.recovering for link in session.links),
         )
 
     def summary(self) -> dict[str, Any]:

@@ -19,7 +19,14 @@ from rich.live import Live
 from rich.text import Text
 
 from scanner.alert import SECOND_NS
-from scanner.view_model import Across, AlertRow, AnomalyRow, GroupRow, ViewModel
+from scanner.view_model import (
+    Across,
+    AlertRow,
+    AnomalyRow,
+    GroupRow,
+    VenueHealth,
+    ViewModel,
+)
 
 WIDTH: Final = 100
 GREY: Final = "#777777"
@@ -321,7 +328,17 @@ def _venue_lines(model: ViewModel) -> list[Text]:
             (f" {_right(_ms(venue.lag_ms), 6)}", ""),
         )
         lines.append(_half(cells))
+        if remarks := _remarks(venue):
+            lines.append(_half(((f"  {remarks}"[:HALF], AMBER),)))
     return lines if model.across is None else lines + _across_lines(model.across)
+
+
+def _remarks(venue: VenueHealth) -> str:
+    """What the cells of a feed do not say; "" where all is as it should be."""
+    if not venue.recovering:
+        return ""
+    plural = "s" if venue.recovering > 1 else ""
+    return f"recovering: {venue.recovering} connection{plural}, alerts held"
 
 
 # Lines and cells.

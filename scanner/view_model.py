@@ -42,6 +42,7 @@ class VenueHealth:
     resyncs: int
     rejected: int
     lag_ms: float  # receive time minus venue time, a recent median; NaN where unknown
+    recovering: int = 0  # connections that were lost and are not yet as they were before
 
 
 @dataclass(frozen=True, slots=True)

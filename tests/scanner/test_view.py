@@ -345,6 +345,14 @@ def test_away_from_a_terminal_trouble_is_a_line():
     assert lines == [f"feed deribit: {REFUSED}", "feed deribit: whole again"]
 
 
+def test_feed_that_recovers_says_so_in_a_line_of_its_own(model):
+    venues = (replace(VENUES[0], recovering=1), replace(VENUES[1], recovering=2))
+    text = "\n".join(page(replace(model, venues=venues)))
+    assert "recovering: 1 connection, alerts held" in text
+    assert "recovering: 2 connections, alerts held" in text
+    assert "recovering" not in "\n".join(page(model))
+
+
 def test_contracts_over_all_venues_are_told_with_the_widest_cross_first():
     names = ["deribit", "okx", "binance"]
     members = [option(name) for name in names] + [option(name, strike=95_000) for name in names]
