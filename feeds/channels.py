@@ -29,6 +29,7 @@ class Order:
     symbol: str = ""  # the listing whose resync this request ends
     attempt: int = 0
     due_ns: int = 0  # sent: its answer is overdue from here
+    paid: bool = False  # has its place among the connection's requests an hour, and waited for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +241,11 @@ class ResyncQueue:
             attempts = self._last.get(symbol, (0, 0))[1]
             self._last[symbol] = (now_ns, attempts + 1)
         return due
+
+    def postpone(self, symbol: str, due_ns: int) -> None:
+        """Take back one that was started and for which there is no room now."""
+        self.under_way.discard(symbol)
+        self.waiting[symbol] = due_ns
 
     def finish(self, symbol: str) -> None:
         """End a resync: answered, overdue, or its connection is gone."""

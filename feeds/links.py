@@ -3,17 +3,19 @@
 import asyncio
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 from urllib.parse import urlsplit
 
-from feeds.channels import ChannelLedger, Order, ResyncQueue
+from feeds.budget import HourBudget
+from feeds.channels import ChannelLedger, Order, Purpose, ResyncQueue
 from feeds.venue import Control, Limits, Request
 
 RENEW_AT: Final = 0.95
 RENEW_STEP: Final = 0.01
 RENEW_STEPS: Final = 32
+TROUBLE_CHARS_MAX: Final = 240
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,14 @@ class SessionPolicy:
     # Not every venue tells what it lists; strikes are added a few times a day.
     discovery_every_s: float = 900.0
     discovery_min_s: float = 10.0  # New strikes are listed in groups; one question serves them.
+    # The change of listings at 08:00 UTC: ask this long after it, a time between the two;
+    change_delay_s: tuple[float, float] = (5.0, 25.0)
+    change_lead_s: float = 300.0  # this long before it keep, for what will be listed,
+    change_connects: int = 4  # so many connects to a host, and for each connection
+    change_requests: int = 32  # so many requests of the hour: resyncs must leave them.
+    notice_s: float = 900.0  # A maintenance without a word of its end is over after this.
+    maintenance_base_s: float = 5.0  # Reconnects while a venue is down on purpose: from here,
+    maintenance_cap_s: float = 180.0  # to here.
     resync_base_s: float = 1.0
     resync_cap_s: float = 60.0
     resync_waiting_max: int = 8192
@@ -81,6 +91,9 @@ class SessionCounts:
     resyncs: int = 0
     resyncs_duplicate: int = 0
     resyncs_dropped: int = 0  # queue full
+    resyncs_postponed: int = 0  # too few requests are left in the connection's hour
+    hour_waits: int = 0  # requests that had to wait for the connection's requests an hour
+    maintenance_notices: int = 0
     resyncs_unknown: int = 0  # no open connection carries the listing
     discoveries: int = 0
     discovery_failures: int = 0  # bodies that did not come or could not be read
@@ -131,6 +144,7 @@ class Link:
     connection: int
     ledger: ChannelLedger
     path: str = ""  # added to the venue's address
+    hour: HourBudget = field(default_factory=HourBudget)  # of the present socket
     state: LinkState = LinkState.WAITING
     # No bound of its own: it holds the plan's requests, their bounded retries, and the requests
     # of at most `resync_under_way_max` resyncs.
@@ -153,6 +167,7 @@ class Link:
         self.login = None
         self.opened_ns = self.last_frame_ns = self.pinged_ns = now_ns
         self.retries = []
+        self.hour = HourBudget(self.hour.count)
         self.outbox = asyncio.Queue()
         for order in self.ledger.opened():
             self.outbox.put_nowait(order)
@@ -165,6 +180,23 @@ class Link:
         while not self.outbox.empty():
             lost.append(self.outbox.get_nowait())
         return lost
+
+    def defer(self, order: Order, now_ns: int) -> bool:
+        """Put an order aside until its place in the connection's hour; pings never wait behind."""
+        if order.paid or order.purpose is Purpose.PING:
+            return False
+        wait_ns = self.hour.reserve(now_ns)
+        if wait_ns:
+            self.retries.append((now_ns + wait_ns, replace(order, paid=True)))
+        return wait_ns > 0
+
+    def recovered(self, now_ns: int, given_up: set[str], limit_s: float) -> bytes | None:
+        """How a lost connection ends to recover, once: `whole`, or `limit`; None while it does."""
+        if not self.recovering:
+            return None
+        whole = self.ledger.whole(given_up)
+        self.recovering = not whole and now_ns - self.opened_ns < round(limit_s * 1e9)
+        return None if self.recovering else b"whole" if whole else b"limit"
 
     def retry(self, now_ns: int) -> None:
         """Queue the orders whose time to be tried again has come."""
@@ -201,6 +233,18 @@ def carrier(links: Iterable[Link], requests: Sequence[Request]) -> Link | None:
         if link.state is LinkState.OPEN and not channels.isdisjoint(link.ledger.wanted):
             return link
     return None
+
+
+def trouble_of(links: Sequence[Link], problem: str) -> str:
+    """What keeps a venue's feed from being whole, in one short line, "" if nothing does.
+
+    problem: what went wrong with the instruments; a connection that is down matters more.
+    """
+    down = [link for link in links if link.state is not LinkState.OPEN and link.problem]
+    if down:
+        problem = f"{len(down)} of {len(links)} connections down: {down[0].problem}"
+    # The words may be the venue's: no control character reaches a terminal.
+    return "".join(c if c.isprintable() else " " for c in problem[:TROUBLE_CHARS_MAX])
 
 
 def renewal_ns(connection: int, limits: Limits) -> float:

@@ -19,10 +19,11 @@ from typing import Final
 import aiohttp
 import msgspec
 
-from feeds.budget import ConnectBudget, TokenBucket, backoff_s
+from feeds.budget import ConnectBudget, HourBudget, TokenBucket, backoff_s
 from feeds.channels import Answer, Asked, ChannelLedger, Order, Purpose, ResyncQueue
 from feeds.clock import Clock
 from feeds.contract import Listing
+from feeds.daily import DailyWindow
 from feeds.discovery import NETWORK_ERRORS, Discoverer, words_of
 from feeds.errors import SessionError
 from feeds.journal import Journal
@@ -36,10 +37,12 @@ from feeds.links import (
     host_of,
     place,
     renewal_ns,
+    trouble_of,
 )
 from feeds.network import Network
 from feeds.record import Record, RecordType, Redactor
 from feeds.secrets import Credentials
+from feeds.upkeep import Upkeep
 from feeds.venue import (
     Authenticator,
     ChannelOptions,
@@ -51,7 +54,6 @@ from feeds.venue import (
 )
 
 FIRST_OWN_REQUEST_ID: Final = 1_000_000  # Above the ids of any plan, below 10 digits for years.
-TROUBLE_CHARS_MAX: Final = 240
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +70,7 @@ class VenueSession:
         rng, policy: jitter, and our own limits.
         credentials: log every connection in, where `options.authenticated` and the venue knows how.
         network: which proxy to take, and whose certificates to believe.
+        maintenance: when the venue is down every day.
         redact: replaces secrets in what was received and in words, before anybody keeps them.
         sleep: waits some seconds; tests put their own time here.
     """
@@ -87,6 +90,7 @@ class VenueSession:
     policy: SessionPolicy = field(default_factory=SessionPolicy)
     credentials: Credentials | None = None
     network: Network = field(default_factory=Network)
+    maintenance: Sequence[DailyWindow] = ()
     redact: Redactor | None = None
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
@@ -96,6 +100,7 @@ class VenueSession:
     given_up: set[str] = field(init=False, default_factory=set)  # channels, until a new socket
     discoverer: Discoverer = field(init=False)
     resyncs: ResyncQueue = field(init=False)
+    upkeep: Upkeep = field(init=False)
     _bucket: TokenBucket = field(init=False)
     _next_id: int = field(init=False, default=FIRST_OWN_REQUEST_ID)
     _stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
@@ -108,6 +113,7 @@ class VenueSession:
     def __post_init__(self) -> None:
         self._bucket = TokenBucket(self.limits.requests_per_s, self.limits.request_burst)
         self.resyncs = self.policy.resync_queue()
+        self.upkeep = Upkeep(self.limits, self.policy, self.rng, self.maintenance)
         self.discoverer = Discoverer(
             self.venue, self.rest_url, self.underlyings, self.policy, self.counts,
             log=lambda name, body: self._log(RecordType.HTTP, -1, name, body),
@@ -181,11 +187,18 @@ class VenueSession:
         return self.clock.now_ns() + round(seconds * 1e9)
 
     def _backoff_s(self, attempt: int) -> float:
-        return backoff_s(self.rng, attempt, self.policy.retry_base_s, self.policy.retry_cap_s)
+        base_s, cap_s = self.policy.retry_base_s, self.policy.retry_cap_s
+        if self.in_maintenance:
+            base_s, cap_s = self.policy.maintenance_base_s, self.policy.maintenance_cap_s
+        return backoff_s(self.rng, attempt, base_s, cap_s)
 
-    async def _admit(self, url: str) -> None:
-        """Wait until the connect budget of a host grants a connection."""
-        while (wait_ns := self.budget.take(host_of(url))) > 0:
+    async def _admit(self, url: str, *, spare: bool = False) -> None:
+        """Wait until the connect budget of a host grants a connection; `spare` leaves the reserve.
+
+        Before listings change the reserve is for what will be listed.
+        """
+        host, upkeep, now_ns = host_of(url), self.upkeep, self.clock.now_ns
+        while (wait_ns := self.budget.take(host, upkeep.kept_connects(now_ns()) * spare)) > 0:
             self.counts.budget_waits += 1
             await self.sleep(wait_ns / 1e9)
 
@@ -253,7 +266,8 @@ class VenueSession:
     def _add_link(self, path: str) -> Link | None:
         if len(self.links) >= self.limits.connections_max:
             return None
-        link = Link(len(self.links), ChannelLedger(self.venue), path)
+        hour = HourBudget(self.limits.requests_per_hour)
+        link = Link(len(self.links), ChannelLedger(self.venue), path, hour)
         self.links.append(link)
         self._start(self._run_link(link), f"link-{link.connection}")
         return link
@@ -294,20 +308,23 @@ class VenueSession:
 
     @property
     def trouble(self) -> str:
-        """What last went wrong and has not been mended, in one short line; "" if nothing has."""
-        text = self.problem
-        down = [link for link in self.links if link.state is not LinkState.OPEN and link.problem]
-        if down:
-            text = f"{len(down)} of {len(self.links)} connections down: {down[0].problem}"
-        # The words may be the venue's: no control character reaches a terminal.
-        return "".join(c if c.isprintable() else " " for c in text[:TROUBLE_CHARS_MAX])
+        """What last went wrong and has not been mended, in one short line; "" if nothing has.
+
+        What is missing while the venue is down on purpose is no trouble.
+        """
+        return "" if self.in_maintenance else trouble_of(self.links, self.problem)
+
+    @property
+    def in_maintenance(self) -> bool:
+        """Whether the venue is down on purpose, or will be: silence is no trouble then."""
+        return self.upkeep.down(self.clock.now_ns())
 
     async def _run_link(self, link: Link) -> None:
         """Connect and serve for ever; each failure is counted and backs off."""
         try:
             while True:
                 link.state = LinkState.WAITING
-                await self._admit(self.ws_url)
+                await self._admit(self.ws_url, spare=True)
                 link.state = LinkState.CONNECTING
                 socket = await self._connect(link)
                 if socket is None:
@@ -414,6 +431,9 @@ class VenueSession:
             due_ns = self._later_ns(self.policy.first_data_s)
             for answer in link.ledger.named(control.accepted, control.denied, due_ns):
                 self._follow(link, answer)
+        if control.maintenance is not None:
+            counts.maintenance_notices += 1
+            self.upkeep.notice(self.clock.now_ns(), down=control.maintenance)
         counts.notices += control.notice is not None
         counts.replies += control.reply is not None
         return control.reply
@@ -428,6 +448,9 @@ class VenueSession:
                 return failure
             while True:
                 order = await link.outbox.get()
+                if link.defer(order, self.clock.now_ns()):
+                    self.counts.hour_waits += 1
+                    continue
                 await self._pace()
                 self._sent(link, order)
                 await socket.send_str(order.request.text)
@@ -442,6 +465,7 @@ class VenueSession:
         request = self.venue.login(self.credentials)
         await self._pace()
         link.login = Login(request.request_id, self._later_ns(self.policy.ack_s))
+        link.hour.reserve(self.clock.now_ns())
         self.counts.logins += 1
         await socket.send_str(request.text)  # Sent and never journaled: it holds the secret.
         await link.login.done.wait()
@@ -453,7 +477,8 @@ class VenueSession:
             self.counts.pings += 1
             return
         self.counts.requests += 1
-        link.ledger.sent(replace(order, due_ns=self._later_ns(self.policy.ack_s)))
+        due_ns = self._later_ns(self.policy.ack_s)
+        link.ledger.sent(replace(order, due_ns=due_ns, paid=False))
         unsubscribes = order.purpose is Purpose.UNSUBSCRIBE
         name = "unsubscribe" if unsubscribes else "subscribe"
         self._log_channels(link, name, order.request.channels)
@@ -498,7 +523,8 @@ class VenueSession:
                 if link.state is LinkState.OPEN:
                     self._check(link, now_ns)
             self._start_resyncs(now_ns)
-            if now_ns - self._discovered_ns >= round(self.policy.discovery_every_s * 1e9):
+            since_ns = now_ns - self._discovered_ns
+            if self.upkeep.asks(now_ns) or since_ns >= round(self.policy.discovery_every_s * 1e9):
                 self.request_discovery()
 
     def _check(self, link: Link, now_ns: int) -> None:
@@ -521,18 +547,11 @@ class VenueSession:
             self.counts.unanswered += 1
             self._follow(link, answer)
         link.retry(now_ns)
-        if link.recovering:
-            self._look_recovered(link, now_ns)
-
-    def _look_recovered(self, link: Link, now_ns: int) -> None:
-        """Say in the log that a connection is as it was before it was lost, or taken for it."""
-        whole = link.ledger.whole(self.given_up)
-        if whole or now_ns - link.opened_ns >= round(self.policy.recovering_max_s * 1e9):
-            link.recovering = False
+        how = link.recovered(now_ns, self.given_up, self.policy.recovering_max_s)
+        if how is not None:
             self.counts.recoveries += 1
-            self.counts.recoveries_cut += not whole
-            word = b"whole" if whole else b"limit"
-            self._log(RecordType.TIMER, link.connection, "recovered", word)
+            self.counts.recoveries_cut += how == b"limit"
+            self._log(RecordType.TIMER, link.connection, "recovered", how)
 
     def _ping(self, link: Link, now_ns: int) -> None:
         """Queue the ping that is due, where the venue wants any."""
@@ -559,6 +578,10 @@ class VenueSession:
             if link is None:
                 self.counts.resyncs_unknown += 1
                 self.resyncs.finish(symbol)
+                continue
+            if link.hour.left(now_ns) < len(requests) + self.upkeep.kept_requests(now_ns):
+                self.counts.resyncs_postponed += 1
+                self.resyncs.postpone(symbol, self._later_ns(self.policy.resync_cap_s))
                 continue
             self.counts.resyncs += 1
             self._next_id += len(requests)

@@ -42,6 +42,9 @@ class Limits:
     # The venue cuts a connection of this age; it is renewed before, each a little earlier than
     # the one opened with it, so that not all of a venue are down at once.
     connection_s: float | None = None
+    requests_per_hour: int | None = None  # on one connection: subscribes, unsubscribes and logins
+    # When what is listed changes, seconds of the UTC day: expiries end, new ones come.
+    listing_change_s: tuple[int, ...] = (28_800,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,8 @@ class Control:
     ack: (request id, accepted channels), None in place of the channels where the venue answers
     for all of them at once. accepted, denied: channels that the venue answered for by name, some
     or all of a request's. refused: (request id, reason); reply: text to send at once
-    (heartbeats); notice: maintenance and the like.
+    (heartbeats); notice: maintenance and the like. maintenance: True where the venue says that it
+    will be down on purpose, False where it says that it is back.
     """
 
     ack: tuple[int, tuple[str, ...] | None] | None = None
@@ -83,6 +87,7 @@ class Control:
     refused: tuple[int, str] | None = None
     reply: str | None = None
     notice: str | None = None
+    maintenance: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic import model_validator as check
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
+from feeds.daily import DailyWindow
 from scanner.config_source import (
     NESTED,
     PREFIX,
@@ -49,6 +50,15 @@ def _within(least: float, most: float) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+
+
+def _windows(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        DailyWindow.read(text)
+    return texts
+
+
+Windows = Annotated[Names, AfterValidator(_windows)]
 IN_BLOCKS: Final = AfterValidator(lambda count: -(-count // LISTING_BLOCK) * LISTING_BLOCK)
 
 
@@ -158,6 +168,8 @@ class VenueSettings(Section):
     """In place of network.proxy: an address, or "direct" for none."""
     proxy_key_file: Annotated[Path | None, LOCAL] = None
     """Account of that proxy; network.proxy_key_file is not told to it."""
+    maintenance: Annotated[Windows, Field(max_length=16), LOCAL] = ()
+    """When the venue is down every day, UTC: ["HH:MM-HH:MM"]; silence is no trouble then."""
     book: Literal["delta", "window", "none"] = "delta"
     """Depth: whole books by deltas, a fixed window each time, or none."""
     book_depth: Annotated[int, _within(1, 128)] = 10

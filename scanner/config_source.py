@@ -168,7 +168,8 @@ def describe(problem: Mapping[str, Any], known: Sequence[str], sources: Sources)
         hint = nearest(".".join(keys), [key.replace("*", venue) for key in known])
         return f"{sources.name(keys)} is not a known key{hint}"
     if problem["type"] == "value_error":
-        return f"{sources.name(keys)}.{context['error']}"
+        words = str(context["error"])  # of a setting, or of a section that names the setting
+        return f"{sources.name(keys)}{' ' if words.startswith('was ') else '.'}{words}"
     expected = EXPECTED.get(problem["type"])
     reason = f"expected {expected.format(**context)}" if expected else problem["msg"]
     return f"{sources.name(keys)} was {_shown(problem['input'])}, {reason}"

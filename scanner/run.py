@@ -21,6 +21,7 @@ import structlog
 
 from feeds.budget import ConnectBudget
 from feeds.contract import Listing
+from feeds.daily import DailyWindow
 from feeds.journal import Journal, JournalLimits
 from feeds.links import LinkState, SessionPolicy
 from feeds.record import Record, RecordType
@@ -231,6 +232,7 @@ class LiveRun:
             underlyings=settings.underlyings,
             rng=random.Random(),  # noqa: S311 - jitter
             policy=policy,
+            maintenance=[DailyWindow.read(text) for text in settings.maintenance],
             credentials=access.credentials,
             network=access.network,
             redact=access.redact,
@@ -359,6 +361,7 @@ class LiveRun:
             resyncs=session.counts.resyncs,
             rejected=counts["rejected_rows"] + counts["frame_errors"],
             lag_ms=self.intake.lag_ms.get(name, float("nan")),
+            maintenance=session.in_maintenance,
             recovering=sum(link.recovering for link in session.links),
         )
 

@@ -335,10 +335,11 @@ def _venue_lines(model: ViewModel) -> list[Text]:
 
 def _remarks(venue: VenueHealth) -> str:
     """What the cells of a feed do not say; "" where all is as it should be."""
-    if not venue.recovering:
-        return ""
-    plural = "s" if venue.recovering > 1 else ""
-    return f"recovering: {venue.recovering} connection{plural}, alerts held"
+    found = ["maintenance"] if venue.maintenance else []
+    if venue.recovering:
+        plural = "s" if venue.recovering > 1 else ""
+        found.append(f"recovering: {venue.recovering} connection{plural}, alerts held")
+    return "; ".join(found)
 
 
 # Lines and cells.

@@ -42,6 +42,7 @@ class VenueHealth:
     resyncs: int
     rejected: int
     lag_ms: float  # receive time minus venue time, a recent median; NaN where unknown
+    maintenance: bool = False  # down on purpose, as it said or as the configuration does
     recovering: int = 0  # connections that were lost and are not yet as they were before
 
 

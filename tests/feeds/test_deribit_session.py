@@ -451,7 +451,14 @@ def test_platform_state_is_a_notice_and_no_market_data():
     frame = notification("platform_state", {"maintenance": True})
     answer = deribit.control(frame)
     assert answer is not None
-    assert answer.notice == '{"maintenance":true}'
+    assert (answer.notice, answer.maintenance) == ('{"maintenance":true}', True)
+    back = deribit.control(notification("platform_state", {"maintenance": False}))
+    locked = deribit.control(notification("platform_state", {"price_index": "x", "locked": True}))
+    odd = deribit.control(notification("platform_state", {"maintenance": "perhaps"}))
+    assert back is not None
+    assert locked is not None
+    assert odd is not None
+    assert (back.maintenance, locked.maintenance, odd.maintenance) == (False, None, None)
     out = DecodeOut()
     deribit.decode([frame], [1], {}, out)
     assert (out.error_count, out.skipped) == (0, {"other_channel": 1})

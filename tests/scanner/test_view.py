@@ -350,6 +350,8 @@ def test_feed_that_recovers_says_so_in_a_line_of_its_own(model):
     text = "\n".join(page(replace(model, venues=venues)))
     assert "recovering: 1 connection, alerts held" in text
     assert "recovering: 2 connections, alerts held" in text
+    down = replace(model, venues=(replace(VENUES[0], maintenance=True, recovering=1),))
+    assert "maintenance; recovering: 1 connection" in "\n".join(page(down))
     assert "recovering" not in "\n".join(page(model))
 
 

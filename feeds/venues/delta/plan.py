@@ -29,6 +29,7 @@ LIMITS: Limits = Limits(
     frame_bytes_max=1_048_576,  # ours: the largest whole book seen has some 10,000 bytes
     heartbeat_s=30.0,  # as documented; every 5 s was seen (2026-09-23)
     silence_s=35.0,  # documented: without a heartbeat for so long the connection is to be renewed
+    listing_change_s=(43_200,),  # expiries are at 12:00 UTC
 )
 
 

@@ -221,7 +221,12 @@ _TEST: Final = _text("public/test", TEST_ID, {})
 def _platform_notice(params: wire.EnvelopeParams | None) -> Control | None:
     if params is None or params.channel is None or not params.channel.startswith("platform_state"):
         return None
-    return Control(notice=bytes(params.data)[:NOTICE_MAX_CHARS].decode(errors="replace"))
+    words = bytes(params.data)[:NOTICE_MAX_CHARS].decode(errors="replace")
+    try:
+        maintenance = wire.read_platform_state(params.data).maintenance
+    except (ValueError, RecursionError):
+        maintenance = None
+    return Control(notice=words, maintenance=maintenance)
 
 
 def _answer(envelope: wire.Envelope) -> Control | None:
