@@ -94,7 +94,7 @@ class SessionCounts:
     resyncs_postponed: int = 0  # too few requests are left in the connection's hour
     hour_waits: int = 0  # requests that had to wait for the connection's requests an hour
     maintenance_notices: int = 0
-    resyncs_unknown: int = 0  # no open connection carries the listing
+    resyncs_unknown: int = 0  # not listed, or no open connection carries the listing
     discoveries: int = 0
     discovery_failures: int = 0  # bodies that did not come or could not be read
     listed: int = 0

@@ -431,6 +431,8 @@ class VenueSession:
             due_ns = self._later_ns(self.policy.first_data_s)
             for answer in link.ledger.named(control.accepted, control.denied, due_ns):
                 self._follow(link, answer)
+        if control.resync:
+            self._heed_resync(control.resync)
         if control.maintenance is not None:
             counts.maintenance_notices += 1
             self.upkeep.notice(self.clock.now_ns(), down=control.maintenance)
@@ -570,6 +572,14 @@ class VenueSession:
             link.reader.cancel()
 
     # Resyncs
+
+    def _heed_resync(self, symbols: Sequence[str]) -> None:
+        """Ask again for books that the venue says it could not send; the tries before are over."""
+        known = [symbol for symbol in symbols if symbol in self.listings]
+        self.counts.resyncs_unknown += len(symbols) - len(known)
+        for symbol in known:
+            self.resyncs.finish(symbol)
+        self.request_resync(known)
 
     def _start_resyncs(self, now_ns: int) -> None:
         for symbol in self.resyncs.start(now_ns):

@@ -78,7 +78,8 @@ class Control:
     for all of them at once. accepted, denied: channels that the venue answered for by name, some
     or all of a request's. refused: (request id, reason); reply: text to send at once
     (heartbeats); notice: maintenance and the like. maintenance: True where the venue says that it
-    will be down on purpose, False where it says that it is back.
+    will be down on purpose, False where it says that it is back. resync: symbols whose books the
+    venue says must be asked for again.
     """
 
     ack: tuple[int, tuple[str, ...] | None] | None = None
@@ -88,6 +89,7 @@ class Control:
     reply: str | None = None
     notice: str | None = None
     maintenance: bool | None = None
+    resync: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

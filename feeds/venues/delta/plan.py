@@ -35,6 +35,8 @@ LIMITS: Limits = Limits(
 
 HELLO: Final = ('{"type":"enable_heartbeat"}',)
 FIRST_REQUEST_ID: Final = 1
+# Events of system_status: down on purpose, and back.
+MAINTENANCE: Final = {"maintenance_started": True, "maintenance_finished": False}
 # Words that stand for all products of a kind, in place of a symbol.
 CATEGORIES: Final = {
     ListingKind.OPTION: ("call_options", "put_options"),
@@ -145,13 +147,15 @@ def control(frame: bytes) -> Control | None:
         envelope = wire.read_envelope(frame)
     except (ValueError, RecursionError):
         return None
-    if envelope.action == "error":
-        return Control(denied=(_channel(envelope),), notice=envelope.msg[:NOTICE_MAX_CHARS])
+    if envelope.action == "error":  # The snapshot of a book that it accepted could not be sent.
+        symbols = (envelope.symbol or envelope.sy or "",)
+        return Control(resync=symbols, notice=envelope.msg[:NOTICE_MAX_CHARS])
     if envelope.type == "subscriptions":
         return _answer(envelope.channels)
     if envelope.type in ("error", "system_status"):
         text = envelope.message or frame.decode(errors="replace")
-        return Control(notice=text[:NOTICE_MAX_CHARS])
+        down = MAINTENANCE.get(envelope.event)
+        return Control(notice=text[:NOTICE_MAX_CHARS], maintenance=down)
     return Control() if envelope.type in ("heartbeat", "pong") else None
 
 
