@@ -20,7 +20,7 @@ import aiohttp
 import msgspec
 
 from feeds.budget import ConnectBudget, HourBudget, TokenBucket, backoff_s
-from feeds.channels import Answer, Asked, ChannelLedger, Order, Purpose, ResyncQueue
+from feeds.channels import Answer, ChannelLedger, Order, Purpose, ResyncQueue
 from feeds.clock import Clock
 from feeds.contract import Listing
 from feeds.daily import DailyWindow
@@ -33,7 +33,6 @@ from feeds.links import (
     Login,
     SessionCounts,
     SessionPolicy,
-    carrier,
     host_of,
     place,
     renewal_ns,
@@ -41,6 +40,7 @@ from feeds.links import (
 )
 from feeds.network import Network
 from feeds.record import Record, RecordType, Redactor
+from feeds.resyncs import Resyncer
 from feeds.secrets import Credentials
 from feeds.upkeep import Upkeep
 from feeds.venue import (
@@ -101,6 +101,7 @@ class VenueSession:
     discoverer: Discoverer = field(init=False)
     resyncs: ResyncQueue = field(init=False)
     upkeep: Upkeep = field(init=False)
+    _resyncer: Resyncer = field(init=False)
     _bucket: TokenBucket = field(init=False)
     _next_id: int = field(init=False, default=FIRST_OWN_REQUEST_ID)
     _stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
@@ -114,6 +115,10 @@ class VenueSession:
         self._bucket = TokenBucket(self.limits.requests_per_s, self.limits.request_burst)
         self.resyncs = self.policy.resync_queue()
         self.upkeep = Upkeep(self.limits, self.policy, self.rng, self.maintenance)
+        self._resyncer = Resyncer(
+            self.venue, self.options, self.policy, self.counts, self.links, self.resyncs,
+            self.upkeep,
+        )  # fmt: skip
         self.discoverer = Discoverer(
             self.venue, self.rest_url, self.underlyings, self.policy, self.counts,
             log=lambda name, body: self._log(RecordType.HTTP, -1, name, body),
@@ -157,10 +162,7 @@ class VenueSession:
     def request_resync(self, symbols: Iterable[str]) -> None:
         """Ask for fresh snapshots of listings, each at its own backoff; bounded, never waits."""
         now_ns = self.clock.now_ns()
-        for symbol in symbols:
-            outcome = self.resyncs.ask(symbol, now_ns)
-            self.counts.resyncs_duplicate += outcome is Asked.DUPLICATE
-            self.counts.resyncs_dropped += outcome is Asked.FULL
+        self._resyncer.ask(symbols, now_ns)
         self._start_resyncs(now_ns)
 
     def _start(self, work: Coroutine[object, object, None], name: str) -> None:
@@ -432,7 +434,9 @@ class VenueSession:
             for answer in link.ledger.named(control.accepted, control.denied, due_ns):
                 self._follow(link, answer)
         if control.resync:
-            self._heed_resync(control.resync)
+            now_ns = self.clock.now_ns()
+            self._resyncer.failed(control.resync, self.listings, now_ns)
+            self._start_resyncs(now_ns)
         if control.maintenance is not None:
             counts.maintenance_notices += 1
             self.upkeep.notice(self.clock.now_ns(), down=control.maintenance)
@@ -573,28 +577,5 @@ class VenueSession:
 
     # Resyncs
 
-    def _heed_resync(self, symbols: Sequence[str]) -> None:
-        """Ask again for books that the venue says it could not send; the tries before are over."""
-        known = [symbol for symbol in symbols if symbol in self.listings]
-        self.counts.resyncs_unknown += len(symbols) - len(known)
-        for symbol in known:
-            self.resyncs.finish(symbol)
-        self.request_resync(known)
-
     def _start_resyncs(self, now_ns: int) -> None:
-        for symbol in self.resyncs.start(now_ns):
-            requests = self.venue.resync(symbol, self.options, self._next_id)
-            link = carrier(self.links, requests)
-            if link is None:
-                self.counts.resyncs_unknown += 1
-                self.resyncs.finish(symbol)
-                continue
-            if link.hour.left(now_ns) < len(requests) + self.upkeep.kept_requests(now_ns):
-                self.counts.resyncs_postponed += 1
-                self.resyncs.postpone(symbol, self._later_ns(self.policy.resync_cap_s))
-                continue
-            self.counts.resyncs += 1
-            self._next_id += len(requests)
-            for request in requests[:-1]:
-                link.outbox.put_nowait(Order(request, Purpose.UNSUBSCRIBE))
-            link.outbox.put_nowait(Order(requests[-1], symbol=symbol))
+        self._next_id = self._resyncer.start(now_ns, self._next_id)
