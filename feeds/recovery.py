@@ -21,7 +21,7 @@ class Recovery:
 
     A listing recovers from the close of a connection that carried any channel about it until the
     log says that this connection is whole again ("recovered"): what it says meanwhile jumps over
-    what was not seen. Memory is bounded by the channels that exist.
+    what was not seen. Memory is bounded by the channels asked for since a connection was opened.
     """
 
     def __init__(self, symbol_of_channel: Callable[[str], str | None]) -> None:

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
 
-import numpy as np
-
 from feeds.errors import FrameError
 from feeds.handler import VenueHandler
 from feeds.record import Record
 from feeds.recovery import RecoveryTurn
 from feeds.venue import ChannelOptions
+from feeds.venue_clock import VenueClock
 from feeds.venues import VENUES
 from scanner.config import ScanConfig, VenueSettings
 from scanner.pipeline import Pipeline
@@ -52,7 +51,7 @@ class Intake:
 
     Attributes:
         counts: additions of the handlers, by venue.
-        lag_ms: venue -> median of receive time less venue time over the last drain that had rows.
+        clocks: venue -> its clock against ours, and the lag of the last drain that had rows.
         errors: the last bad frames, for the log.
     """
 
@@ -87,7 +86,7 @@ class Intake:
             if settings.enabled
         }
         self.counts: dict[str, Counter[str]] = {name: Counter() for name in self._handlers}
-        self.lag_ms: dict[str, float] = {}
+        self.clocks = {name: VenueClock() for name in self._handlers}
         self.errors: deque[FrameError] = deque(maxlen=ERRORS_KEPT)
 
     def deliver(self, record: Record) -> None:
@@ -124,10 +123,9 @@ class Intake:
                 wishes.resync.setdefault(venue, []).extend(out.resync)
             if out.discover:
                 wishes.discover.add(venue)
-            stamped = out.rows["ex_ns"] > 0
-            if stamped.any():
-                lag = out.rows["rx_ns"][stamped] - out.rows["ex_ns"][stamped]
-                self.lag_ms[venue] = float(np.median(lag)) * 1e-6
+            clock = self.clocks[venue]
+            if not clock.observe(out.rows["rx_ns"], out.rows["ex_ns"]):
+                clock.observe(out.tickers["rx_ns"], out.tickers["ex_ns"])
         return wishes
 
     def _recover(self, turns: list[RecoveryTurn]) -> None:

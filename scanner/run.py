@@ -351,6 +351,7 @@ class LiveRun:
 
     def _health_of(self, name: str, messages_per_s: float) -> VenueHealth:
         session, counts = self.sessions[name], self.intake.counts[name]
+        clock = self.intake.clocks[name]
         open_links = sum(link.state is LinkState.OPEN for link in session.links)
         return VenueHealth(
             venue=name,
@@ -360,7 +361,8 @@ class LiveRun:
             gaps=counts["gaps"],
             resyncs=session.counts.resyncs,
             rejected=counts["rejected_rows"] + counts["frame_errors"],
-            lag_ms=self.intake.lag_ms.get(name, float("nan")),
+            lag_ms=clock.lag_ns * 1e-6,
+            offset_ms=clock.offset_ns * 1e-6,
             maintenance=session.in_maintenance,
             recovering=sum(link.recovering for link in session.links),
         )

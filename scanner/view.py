@@ -44,6 +44,7 @@ PLAIN_ROWS: Final = 3
 ALERT_ROWS: Final = 8
 CLOSED_ROWS: Final = 3  # of ALERT_ROWS, kept free for closes
 GROUP_ROWS: Final = 5
+OFFSET_SHOWN_MS: Final = 500.0  # More than any way takes: the clocks differ.
 HALF: Final = 48  # columns of each of the two tables that stand side by side
 
 _Row = TypeVar("_Row", AnomalyRow, GroupRow)
@@ -339,6 +340,9 @@ def _remarks(venue: VenueHealth) -> str:
     if venue.recovering:
         plural = "s" if venue.recovering > 1 else ""
         found.append(f"recovering: {venue.recovering} connection{plural}, alerts held")
+    if abs(venue.offset_ms) >= OFFSET_SHOWN_MS:
+        side = "behind" if venue.offset_ms > 0 else "ahead"
+        found.append(f"clock {_ms(abs(venue.offset_ms))} {side}")
     return "; ".join(found)
 
 

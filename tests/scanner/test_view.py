@@ -352,6 +352,15 @@ def test_feed_that_recovers_says_so_in_a_line_of_its_own(model):
     assert "recovering: 2 connections, alerts held" in text
     down = replace(model, venues=(replace(VENUES[0], maintenance=True, recovering=1),))
     assert "maintenance; recovering: 1 connection" in "\n".join(page(down))
+
+
+def test_clock_of_a_venue_is_told_where_it_is_off_by_more_than_a_way_takes(model):
+    venues = [replace(VENUES[0], offset_ms=ms) for ms in (-1500.0, 700.0, 499.0, math.nan)]
+    lines = page(replace(model, venues=tuple(venues)))
+    text = "\n".join(lines)
+    assert "clock 1500ms ahead" in text
+    assert "clock 700ms behind" in text
+    assert text.count("clock ") == 2
     assert "recovering" not in "\n".join(page(model))
 
 
