@@ -140,6 +140,22 @@ async def test_account_that_a_proxy_repeats_is_in_no_output(tmp_path, capfd, sec
     assert not any(b"canary" in content or pair.encode() in content for content in files)
 
 
+async def test_account_that_a_proxy_repeats_to_a_socket_is_in_no_trouble():
+    said = f"{ACCOUNT.key} {ACCOUNT.secret}"
+    world = secure_world()
+    async with Server(world.time.changed).start() as instruments, toy_proxy(
+        f"HTTP/1.1 407 no {said}\r\nContent-Length: 0\r\n\r\n", ("CONNECT",)
+    ) as proxy:  # fmt: skip
+        rest_url = str(instruments.make_url(""))
+        network = Network(proxy=proxy.address, account=ACCOUNT)
+        redact = Redactor(ACCOUNT.hidden())
+        async with running(world, rest_url=rest_url, network=network, redact=redact):
+            await world.until(lambda: world.session.counts.connect_failures == 1)
+            trouble = world.session.trouble
+    assert "407, message='no [redacted] [redacted]'" in trouble
+    assert "canary" not in trouble
+
+
 async def test_unreachable_proxy_is_a_trouble_and_is_tried_again():
     world = World()
     async with running(world, network=Network(proxy="http://127.0.0.1:1")):

@@ -1,7 +1,7 @@
 """Connections that log in, and a venue that says back whatever it was told."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from feeds.links import LinkState
 from feeds.record import RecordType, Redactor
 from feeds.secrets import Credentials
 from feeds.venue import ChannelOptions, Control, Request
-from tests.feeds.toy_venue import POLICY, Server, Socket, Toy, World, running
+from tests.feeds.toy_venue import LIMITS, POLICY, Server, Socket, Toy, World, running
 
 KEY, SECRET = "canary-key-0001", 'canary/secret"0002'
 ACCOUNT = Credentials(KEY, SECRET)
@@ -99,6 +99,18 @@ async def test_refused_login_ends_the_connection_and_is_tried_again_later():
         await world.accepted("book.A1")
     assert (world.session.counts.logins, world.session.counts.logins_failed) == (2, 1)
     assert [m["op"] for m in world.server.sockets[0].received] == ["hello", "login"]
+
+
+async def test_login_is_one_of_the_connection_s_requests_an_hour():
+    world = world_with('{"id":7,"ok":[]}')
+    limits = replace(LIMITS, requests_per_hour=1, silence_s=10_000.0)
+    async with running(world, LoginToy(), **LOGGED_IN, limits=limits):
+        await world.frames(1)  # The answer to the login.
+        await world.pass_s(3599)
+        assert [m["op"] for m in world.server.sockets[0].received] == ["hello", "login"]
+        await world.pass_s(1)
+        await world.accepted("book.A1")
+    assert world.session.counts.hour_waits == 1
 
 
 async def test_login_without_an_answer_is_given_up():

@@ -12,12 +12,14 @@ class ToyProxy:
     """Passes bytes on and remembers what it was asked for.
 
     Attributes:
-        refusal: the answer to everything, in place of a connection; "" passes everything on.
+        refusal: the answer to `refuses`, in place of a connection; "" passes everything on.
+        refuses: methods.
         asked: first line and headers of the first request of each connection, as one text.
         sent: all that clients sent after it.
     """
 
     refusal: str = ""
+    refuses: tuple[str, ...] = ("CONNECT", "GET")
     asked: list[str] = field(default_factory=list)
     sent: bytearray = field(default_factory=bytearray)
     address: str = ""
@@ -29,7 +31,7 @@ class ToyProxy:
             head = await reader.readuntil(b"\r\n\r\n")
             self.asked.append(head.decode())
             method, target, _ = head.decode().split(" ", 2)
-            if self.refusal:
+            if self.refusal and method in self.refuses:
                 writer.write(self.refusal.encode())
             elif method == "CONNECT":
                 host, _, port = target.partition(":")
@@ -64,9 +66,11 @@ async def _copy(
 
 
 @contextlib.asynccontextmanager
-async def toy_proxy(refusal: str = "") -> AsyncIterator[ToyProxy]:
+async def toy_proxy(
+    refusal: str = "", refuses: tuple[str, ...] = ("CONNECT", "GET")
+) -> AsyncIterator[ToyProxy]:
     """A running proxy; its `address` is what a client is told."""
-    proxy = ToyProxy(refusal)
+    proxy = ToyProxy(refusal, refuses)
     server = await asyncio.start_server(proxy.take, "127.0.0.1", 0)
     proxy.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:

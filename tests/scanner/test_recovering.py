@@ -7,6 +7,8 @@ import pytest
 
 from kernels.columns import Validity
 from scanner.alerts import AlertBook, AlertRules
+from scanner.config import load
+from scanner.pipeline import Pipeline
 from scanner.recovering import Recovering
 from scanner.universe import Universe
 from tests.scanner.scans import EXPIRY, SECOND, T0, Group, Scans, option, perp
@@ -48,6 +50,15 @@ def test_rows_carry_the_bit_until_they_end_to_recover(recovering):
     assert bits(recovering.mark(scans.at(2))) == [3]
     recovering.forget(3)
     assert bits(recovering.mark(scans.at(3))) == []
+
+
+def test_listing_that_ends_recovers_no_longer():
+    pipeline = Pipeline(load(None, {"engine.listings_capacity": 128}))
+    row = pipeline.universe.add(option("deribit"))
+    pipeline.recovering.begin(row)
+    pipeline.retire(row, T0)
+    result = Scans(4).at(1)
+    assert pipeline.recovering.mark(result) is result
 
 
 def test_row_without_a_state_keeps_that_bit_alone_and_the_scan_s_own_array_is_untouched(recovering):
