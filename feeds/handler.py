@@ -260,7 +260,11 @@ class VenueHandler:
             self._end(symbol, listing_id, rx_ns, stretch)
 
     def _connection(self, record: Record, stretch: "_Stretch") -> None:
-        if record.name == "close":
+        if record.name == "open":
+            stretch.recovering += self._recovery.reopen(
+                record.connection, record.rx_ns, self.symbols
+            )
+        elif record.name == "close":
             self._clear_connection(record, stretch)
             lost = record.connection
             stretch.recovering += self._recovery.lose(lost, record.rx_ns, self.symbols)

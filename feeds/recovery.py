@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Final
 
 WHOLE_VENUE: Final = ""  # in place of a symbol: a channel of a currency is about every listing
+# Twice what a session waits: for logs of versions that did not say when a connection was whole.
+RECOVERING_NS_MAX: Final = 120 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
 class RecoveryTurn:
-    """A listing begins or ends to recover."""
+    """A listing begins to recover, or ends to at `rx_ns`, which may be to come."""
 
     listing_id: int
     rx_ns: int
@@ -28,6 +30,7 @@ class Recovery:
         self._symbol_of = symbol_of_channel
         self._carried: dict[int, set[str]] = {}  # connection -> symbols, since it was opened
         self._lost: dict[int, set[str]] = {}  # connection -> symbols that recover because of it
+        self._reopened: set[int] = set()  # of the lost ones, those that are open again
 
     def carry(self, connection: int, channels: Iterable[str]) -> None:
         """Note channels that were asked for on a connection."""
@@ -47,7 +50,17 @@ class Recovery:
         carried = self._carried.pop(connection, set())
         names = set(listing_ids) if WHOLE_VENUE in carried else carried
         self._lost.setdefault(connection, set()).update(names)
+        self._reopened.discard(connection)
         return _turns(names, rx_ns, listing_ids, begins=True)
+
+    def reopen(
+        self, connection: int, rx_ns: int, listing_ids: Mapping[str, int]
+    ) -> list[RecoveryTurn]:
+        """Listings that recover for RECOVERING_NS_MAX at the most, now that it is open again."""
+        self._reopened.add(connection)
+        away = [names for lost, names in self._lost.items() if lost not in self._reopened]
+        names = self._lost.get(connection, set()).difference(*away)
+        return _turns(names, rx_ns + RECOVERING_NS_MAX, listing_ids, begins=False)
 
     def regain(
         self, connection: int, rx_ns: int, listing_ids: Mapping[str, int]

@@ -199,10 +199,16 @@ class VenueSession:
 
         Before listings change the reserve is for what will be listed.
         """
-        host, upkeep, now_ns = host_of(url), self.upkeep, self.clock.now_ns
-        while (wait_ns := self.budget.take(host, upkeep.kept_connects(now_ns()) * spare)) > 0:
+        host = host_of(url)
+        while True:
+            now_ns = self.clock.now_ns()
+            kept = self.upkeep.kept_connects(now_ns) if spare else 0
+            wait_ns = self.budget.take(host, kept)
+            if not wait_ns:
+                return
             self.counts.budget_waits += 1
-            await self.sleep(wait_ns / 1e9)
+            until_ns = self.upkeep.until_change_ns(now_ns)  # From then on nothing is kept.
+            await self.sleep((min(wait_ns, until_ns) if kept else wait_ns) / 1e9)
 
     async def _pace(self) -> None:
         """Wait for the next place among the venue's requests a second."""

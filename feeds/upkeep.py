@@ -45,7 +45,7 @@ class Upkeep:
             self._ask_ns = min(self._ask_ns, now_ns + self._jitter_ns())
         due = 0 < self._ask_ns <= now_ns
         if due or not self._ask_ns:
-            self._ask_ns = now_ns + self._until_change_ns(now_ns) + self._jitter_ns()
+            self._ask_ns = now_ns + self.until_change_ns(now_ns) + self._jitter_ns()
         return due
 
     def kept_connects(self, now_ns: int) -> int:
@@ -56,14 +56,14 @@ class Upkeep:
         """Requests an hour of a connection that resyncs must not spend now."""
         return self.policy.change_requests if self._before_change(now_ns) else 0
 
-    def _before_change(self, now_ns: int) -> bool:
-        lead_ns = round(self.policy.change_lead_s * SECOND_NS)
-        return self._until_change_ns(now_ns) <= lead_ns
-
-    def _until_change_ns(self, now_ns: int) -> int:
+    def until_change_ns(self, now_ns: int) -> int:
         """Nanoseconds until the next change, a day at the most and never 0."""
         waits = [DAY_NS - (now_ns - s * SECOND_NS) % DAY_NS for s in self.limits.listing_change_s]
         return min(waits, default=DAY_NS)
+
+    def _before_change(self, now_ns: int) -> bool:
+        lead_ns = round(self.policy.change_lead_s * SECOND_NS)
+        return self.until_change_ns(now_ns) <= lead_ns
 
     def _jitter_ns(self) -> int:
         least_s, most_s = self.policy.change_delay_s

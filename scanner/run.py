@@ -333,6 +333,8 @@ class LiveRun:
         """Tell what changed, of one venue at most every TROUBLE_EVERY_NS: feeds may flap."""
         now_ns = self.clock.now_ns()
         for name, session in self.sessions.items():
+            if session.in_maintenance:  # Neither new trouble, nor whole again.
+                continue
             told_ns, text = told.get(name, (0, ""))
             if session.trouble != text and now_ns - told_ns >= TROUBLE_EVERY_NS:
                 told[name] = now_ns, session.trouble

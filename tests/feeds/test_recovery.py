@@ -1,7 +1,7 @@
 """Listings that recover from a lost connection: what the log says, and what the handler makes."""
 
 from feeds.record import RecordType
-from feeds.recovery import Recovery, RecoveryTurn
+from feeds.recovery import RECOVERING_NS_MAX, Recovery, RecoveryTurn
 from tests.feeds.test_handler import CALL, PUT, handler, listed, run
 from tests.feeds.toy_venue import Toy
 
@@ -62,16 +62,37 @@ def test_listing_that_ended_meanwhile_is_left_out():
     assert regained(one.regain(0, 9, {"A2": 1})) == [1]
 
 
+def test_log_that_never_says_whole_holds_nothing_for_ever():
+    one = recovery()
+    one.carry(0, ["trades.all"])
+    one.carry(1, ["book.A1"])
+    assert one.reopen(0, 3, IDS) == []
+    assert (lost(one.lose(0, 5, IDS)), lost(one.lose(1, 6, IDS))) == ([0, 1, 2], [0])
+    assert one.reopen(0, 7, IDS) == [
+        RecoveryTurn(1, 7 + RECOVERING_NS_MAX, False),
+        RecoveryTurn(2, 7 + RECOVERING_NS_MAX, False),
+    ]
+    assert one.reopen(1, 8, IDS) == [RecoveryTurn(0, 8 + RECOVERING_NS_MAX, False)]
+    # Lost once more it is away again, and the other does not end it.
+    assert lost(one.lose(1, 9, IDS)) == []
+    one.carry(1, ["book.A1"])
+    assert lost(one.lose(1, 10, IDS)) == [0]
+    assert regained(one.reopen(0, 11, IDS)) == [1, 2]
+
+
 def test_handler_says_who_recovers_from_when_to_when():
     # The call has a book on connection 0, the put a ticker there and its book on connection 1.
     log = listed().add(RecordType.CONNECTION, "close", b"gone", connection=0)
+    log.add(RecordType.CONNECTION, "open", b"", connection=0)
     log.accepted(f"book.{CALL}.100ms", f"ticker.{PUT}.100ms", connection=0)
     log.add(RecordType.TIMER, "recovered", b"whole", connection=0)
     out = run(log)
-    closed_ns, whole_ns = log.at(3), log.at(5)
+    closed_ns, latest_ns, whole_ns = log.at(3), log.at(4) + RECOVERING_NS_MAX, log.at(6)
     assert out.recovering == [
         RecoveryTurn(0, closed_ns, True),
         RecoveryTurn(1, closed_ns, True),
+        RecoveryTurn(0, latest_ns, False),
+        RecoveryTurn(1, latest_ns, False),
         RecoveryTurn(0, whole_ns, False),
         RecoveryTurn(1, whole_ns, False),
     ]

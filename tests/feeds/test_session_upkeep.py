@@ -103,6 +103,9 @@ async def test_reconnects_leave_the_reserve_of_connects_and_discovery_takes_it()
         await world.pass_s(1)
         await world.until(lambda: len(world.server.asked) == 2)
         assert len(world.server.sockets) == 1
+        # The instruments took the third connect; after the change the fourth is the socket's.
+        await world.pass_s(60)
+        await world.opened(2)
 
 
 async def test_instruments_are_asked_for_soon_after_listings_change():
