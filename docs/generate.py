@@ -206,13 +206,15 @@ def venues_page() -> bytes:
     _, _, after = rest.partition(END)
     head = (
         "venue", "channels a request", "requests/s", "channels a connection", "connections",
-        "silence s", "ping s", "state",
+        "silence s", "ping s", "requests/h a connection", "listings change UTC", "state",
     )  # fmt: skip
     rows = [
         (
             f"`{name}`", str(limits.channels_per_request), f"{limits.requests_per_s:g}",
             str(limits.channels_per_connection), str(limits.connections_max),
             f"{limits.silence_s:g}", "" if limits.ping_s is None else f"{limits.ping_s:g}",
+            str(limits.requests_per_hour or ""),
+            ", ".join(f"{s // 3600:02}:{s // 60 % 60:02}" for s in limits.listing_change_s),
             "experimental: documentation only" if experimental else "",
         )
         for name, limits, experimental in (

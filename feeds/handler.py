@@ -31,6 +31,7 @@ from feeds.events import (
     TickerRows,
 )
 from feeds.record import Record, RecordType
+from feeds.recovery import Recovery, RecoveryTurn
 from feeds.sequence import Change, SequenceState, SequenceTracker, Turn
 from feeds.tiers import Tiers
 from feeds.venue import ChainQuoter, ChannelOptions, Checksummer, Venue
@@ -56,6 +57,7 @@ class HandlerOut:
     tickers: TICKER rows in log order.
     resync: symbols that became gapped, in log order; ask the venue for a fresh snapshot.
     discover: symbols that a notice named and discovery has not; fetch the instruments again.
+    recovering: listings that begin or end to recover from a lost connection, in log order.
     conflicts: what discovery bodies said twice and differently.
     errors: the first bad frames and bodies; `counts` has them all.
     counts: additions of this stretch, by name.
@@ -65,6 +67,7 @@ class HandlerOut:
     tickers: TickerRows
     resync: list[str] = field(default_factory=list)
     discover: list[str] = field(default_factory=list)
+    recovering: list[RecoveryTurn] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
     errors: list[FrameError] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -110,6 +113,7 @@ class VenueHandler:
         self._depth: dict[str, int] = {}
         # (underlying, price currency) -> connection that carries the quotes of its whole chain
         self._chains: dict[tuple[str, str], int] = {}
+        self._recovery = Recovery(venue.symbol_of_channel)
         self._tracker = SequenceTracker()
         self._checked = CheckedBooks(venue.checksum) if isinstance(venue, Checksummer) else None
         self._trades = _TradeMemory(trade_memory)
@@ -283,14 +287,24 @@ class VenueHandler:
             self._end(symbol, listing_id, rx_ns, stretch)
 
     def _connection(self, record: Record, stretch: "_Stretch") -> None:
-        if record.name == "close":
+        if record.name == "open":
+            stretch.recovering += self._recovery.reopen(
+                record.connection, record.rx_ns, self.symbols
+            )
+        elif record.name == "close":
             self._clear_connection(record, stretch)
             lost = record.connection
+            stretch.recovering += self._recovery.lose(lost, record.rx_ns, self.symbols)
             self._carrier = {s: c for s, c in self._carrier.items() if c != lost}
             self._depth = {s: c for s, c in self._depth.items() if c != lost}
             self._chains = {chain: c for chain, c in self._chains.items() if c != lost}
 
     def _timer(self, record: Record, stretch: "_Stretch") -> None:
+        if record.name == "recovered":
+            stretch.recovering += self._recovery.regain(
+                record.connection, record.rx_ns, self.symbols
+            )
+            return
         if record.name not in ("silence", "first_data"):
             return
         if not record.payload:
@@ -311,6 +325,8 @@ class VenueHandler:
             raise JournalError(
                 f"subscription record of {record.venue} at {record.rx_ns}: {error}"
             ) from error
+        if record.name in ("subscribe", "accepted"):
+            self._recovery.carry(record.connection, channels)
         for channel in channels:
             chain = self._chain_of(channel)
             if chain is not None:
@@ -466,6 +482,7 @@ class _Stretch:
         self.tickers: list[TickerRows] = []
         self.resync: list[str] = []
         self.discover: list[str] = []
+        self.recovering: list[RecoveryTurn] = []
         self.conflicts: list[str] = []
         self.errors: list[FrameError] = []
         self.counts: Counter[str] = Counter()
@@ -496,6 +513,7 @@ class _Stretch:
             tickers,
             self.resync,
             self.discover,
+            self.recovering,
             self.conflicts,
             self.errors,
             +self.counts,  # drops the zeros, whose presence would depend on the cuts

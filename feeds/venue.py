@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from feeds.contract import Listing
 from feeds.events import DecodeOut, TextLevel
+from feeds.secrets import Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,9 @@ class Limits:
     # False: nothing says whether a subscription was accepted. It counts as accepted when it is
     # sent, and a book whose first frame stays away is asked for again.
     answers: bool = True
+    requests_per_hour: int | None = None  # on one connection: subscribes, unsubscribes and logins
+    # When what is listed changes, seconds of the UTC day: expiries end, new ones come.
+    listing_change_s: tuple[int, ...] = (28_800,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,9 @@ class Control:
     ack: (request id, accepted channels), None in place of the channels where the venue answers
     for all of them at once. accepted, denied: channels that the venue answered for by name, some
     or all of a request's. refused: (request id, reason); reply: text to send at once
-    (heartbeats); notice: maintenance and the like.
+    (heartbeats); notice: maintenance and the like. maintenance: True where the venue says that it
+    will be down on purpose, False where it says that it is back. resync: symbols whose books the
+    venue says must be asked for again.
     """
 
     ack: tuple[int, tuple[str, ...] | None] | None = None
@@ -85,6 +91,8 @@ class Control:
     refused: tuple[int, str] | None = None
     reply: str | None = None
     notice: str | None = None
+    maintenance: bool | None = None
+    resync: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,7 @@ class ChannelOptions:
     index: bool = True
     notices: bool = True  # listings, halts and ends, where the venue tells them
     book_depth: int = 10  # of a window
-    authenticated: bool = False
+    authenticated: bool = False  # the connections log in, where the venue has more for such
 
 
 @dataclass(slots=True)
@@ -195,6 +203,15 @@ class Unsubscriber(Protocol):
 
 
 @runtime_checkable
+class Authenticator(Protocol):
+    """A venue that has channels for connections that are logged in."""
+
+    def login(self, credentials: Credentials) -> Request:
+        """What to send after the hellos; `control` gives its answer as an ack or a refusal."""
+        ...
+
+
+@runtime_checkable
 class Pinger(Protocol):
     """A venue whose clients must ask for signs of life, every `Limits.ping_s`."""
 
@@ -212,25 +229,11 @@ class Stamper(Protocol):
         ...
 
 
-class Keys(Protocol):
-    """What an account is known by."""
-
-    @property
-    def key(self) -> str:
-        """The half that the venue is shown."""
-        ...
-
-    @property
-    def secret(self) -> str:
-        """The half that signs, and is shown to nobody."""
-        ...
-
-
 @runtime_checkable
 class Signer(Protocol):
     """A venue whose sockets are for accounts alone, though what they carry is public."""
 
-    def path(self, keys: Keys, now_ns: int) -> str:
+    def path(self, keys: Credentials, now_ns: int) -> str:
         """What a connection opened at a time adds to its address; it is journaled nowhere."""
         ...
 

@@ -2,7 +2,8 @@
 
 Every limit has a name, a unit, a bound, a default and a reason. A value comes from, strongest
 first: an override (a command line option), the environment (`SCANNER_ENGINE__TICK_MS=50`), the
-TOML file, the default. No setting is a secret: what is read of the venues is public.
+TOML file, the default. No setting is a secret: keys stand in files of their own, which settings
+name (docs/SESSIONS.md).
 """
 
 import json
@@ -15,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic import model_validator as check
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
+from feeds.daily import DailyWindow
 from scanner.config_source import (
     NESTED,
     PREFIX,
@@ -33,6 +35,9 @@ LISTINGS_MAX: Final = (1 << 21) - LISTING_BLOCK  # a listing id has 21 bits in t
 # A local setting says where a run lives and not what it computes. It stays out of the hash, so
 # that a replay on another machine, device or folder gives the same alert bytes.
 LOCAL: Final = Field(json_schema_extra={"local": True})
+DIRECT: Final = "direct"  # in place of a venue's proxy: none
+# User and password have no place in an address: settings are printed.
+PROXY: Final = r"https?://[^\s@/?#]+/?"
 
 
 def _split_commas(value: object) -> object:
@@ -46,6 +51,15 @@ def _within(least: float, most: float) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+
+
+def _windows(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        DailyWindow.read(text)
+    return texts
+
+
+Windows = Annotated[Names, AfterValidator(_windows)]
 IN_BLOCKS: Final = AfterValidator(lambda count: -(-count // LISTING_BLOCK) * LISTING_BLOCK)
 
 
@@ -149,6 +163,16 @@ class VenueSettings(Section):
         "ETH",
     )
     """Underlyings to scan."""
+    key_file: Annotated[Path | None, LOCAL] = None
+    """TOML file of mode 0600 with the texts `key` and `secret`; public channels need none."""
+    authenticated: bool = False
+    """Log in with the key file and take what is for such connections: Deribit's `raw` channels."""
+    proxy: Annotated[str | None, Field(pattern=rf"^({PROXY}|{DIRECT})$"), LOCAL] = None
+    """In place of network.proxy: an address, or "direct" for none."""
+    proxy_key_file: Annotated[Path | None, LOCAL] = None
+    """Account of that proxy; network.proxy_key_file is not told to it."""
+    maintenance: Annotated[Windows, Field(max_length=16), LOCAL] = ()
+    """When the venue is down every day, UTC: ["HH:MM-HH:MM"]; silence is no trouble then."""
     book: Literal["delta", "window", "none"] = "delta"
     """Depth: whole books by deltas, a fixed window each time, or none."""
     book_depth: Annotated[int, _within(1, 128)] = 10
@@ -172,6 +196,17 @@ class VenueSettings(Section):
         if self.depth_listings is not None and self.book == "none":
             raise ValueError("depth_listings was given with book = none, expected delta or window")
         return self
+
+
+class NetworkSettings(Section):
+    """The way to all venues."""
+
+    proxy: Annotated[str | None, Field(pattern=rf"^{PROXY}$")] = None
+    """HTTP proxy, such as http://10.0.0.1:3128; the environment's are not looked at."""
+    proxy_key_file: Path | None = None
+    """TOML file of mode 0600 with its user as `key` and its password as `secret`."""
+    ca_file: Path | None = None
+    """PEM file of authorities to believe beside the system's: a private CA, a proxy's own."""
 
 
 class LimitSettings(Section):
@@ -263,6 +298,7 @@ class ScanConfig(Section):
     alerts: AlertSettings = AlertSettings()
     venues: Mapping[str, VenueSettings] = {"deribit": VenueSettings()}
     """Venue name (a module of feeds.venues) to its settings."""
+    network: Annotated[NetworkSettings, LOCAL] = NetworkSettings()
     limits: LimitSettings = LimitSettings()
     record: Annotated[RecordSettings, LOCAL] = RecordSettings()
     checkpoint: Annotated[CheckpointSettings, LOCAL] = CheckpointSettings()

@@ -6,6 +6,7 @@ into one line that names the source, the key, the value and the expectation.
 
 import os
 import pkgutil
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ FILE_BYTES_MAX: Final = 4_194_304  # 4 MiB: ten thousand venues with every setti
 # How a venue's module says that it was written from documentation alone (feeds/venue.py).
 _EXPERIMENTAL: Final = "\nEXPERIMENTAL: bool = True\n"
 VALUE_CHARS_MAX: Final = 80  # a message stays one readable line whatever was pasted into the file
+
+_ACCOUNT: Final = re.compile(r"//.*@")  # a user and a password in an address
 
 # Kind of problem -> what was expected; {names} are filled from the problem's context.
 EXPECTED: Final = {
@@ -180,7 +183,8 @@ def describe(problem: Mapping[str, Any], known: Sequence[str], sources: Sources)
         hint = nearest(".".join(keys), [key.replace("*", venue) for key in known])
         return f"{sources.name(keys)} is not a known key{hint}"
     if problem["type"] == "value_error":
-        return f"{sources.name(keys)}.{context['error']}"
+        words = str(context["error"])  # of a setting, or of a section that names the setting
+        return f"{sources.name(keys)}{' ' if words.startswith('was ') else '.'}{words}"
     expected = EXPECTED.get(problem["type"])
     reason = f"expected {expected.format(**context)}" if expected else problem["msg"]
     return f"{sources.name(keys)} was {_shown(problem['input'])}, {reason}"
@@ -189,7 +193,7 @@ def describe(problem: Mapping[str, Any], known: Sequence[str], sources: Sources)
 def _shown(value: object) -> str:
     if isinstance(value, int) and value.bit_length() > 64:
         return f"a number of {value.bit_length()} bits"  # Python refuses to print the longest ones
-    return _one_line(repr(value))
+    return _one_line(_ACCOUNT.sub("//[redacted]@", repr(value)))
 
 
 def _one_line(text: str) -> str:

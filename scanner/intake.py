@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
 
-import numpy as np
-
 from feeds.errors import FrameError
 from feeds.handler import VenueHandler
 from feeds.record import Record
+from feeds.recovery import RecoveryTurn
 from feeds.tiers import Tiers, tiers_of
 from feeds.venue import ChannelOptions
+from feeds.venue_clock import VenueClock
 from feeds.venues import VENUES
 from scanner.config import ScanConfig, VenueSettings
 from scanner.pipeline import Pipeline
@@ -35,6 +35,7 @@ def channel_tiers(name: str, settings: VenueSettings) -> Tiers:
         marks=settings.marks,
         index=settings.index,
         book_depth=settings.book_depth,
+        authenticated=settings.authenticated,
     )
     return tiers_of(VENUES[name], options, two=settings.depth_listings is not None)
 
@@ -52,7 +53,7 @@ class Intake:
 
     Attributes:
         counts: additions of the handlers, by venue.
-        lag_ms: venue -> median of receive time less venue time over the last drain that had rows.
+        clocks: venue -> its clock against ours, and the lag of the last drain that had rows.
         errors: the last bad frames, for the log.
     """
 
@@ -89,7 +90,7 @@ class Intake:
             if settings.enabled
         }
         self.counts: dict[str, Counter[str]] = {name: Counter() for name in self._handlers}
-        self.lag_ms: dict[str, float] = {}
+        self.clocks = {name: VenueClock() for name in self._handlers}
         self.errors: deque[FrameError] = deque(maxlen=ERRORS_KEPT)
 
     def deliver(self, record: Record) -> None:
@@ -119,17 +120,25 @@ class Intake:
                 continue
             out = handler.consume(stretch)
             self._pipeline.apply(out.rows, out.tickers)
+            self._recover(out.recovering)
             self.counts[venue].update(out.counts)
             self.errors.extend(out.errors)
             if out.resync:
                 wishes.resync.setdefault(venue, []).extend(out.resync)
             if out.discover:
                 wishes.discover.add(venue)
-            stamped = out.rows["ex_ns"] > 0
-            if stamped.any():
-                lag = out.rows["rx_ns"][stamped] - out.rows["ex_ns"][stamped]
-                self.lag_ms[venue] = float(np.median(lag)) * 1e-6
+            clock = self.clocks[venue]
+            if not clock.observe(out.rows["rx_ns"], out.rows["ex_ns"]):
+                clock.observe(out.tickers["rx_ns"], out.tickers["ex_ns"])
         return wishes
+
+    def _recover(self, turns: list[RecoveryTurn]) -> None:
+        recovering = self._pipeline.recovering
+        for turn in turns:
+            if turn.begins:
+                recovering.begin(turn.listing_id)
+            else:
+                recovering.end(turn.listing_id, turn.rx_ns)
 
     def totals(self) -> dict[str, int]:
         """Counts of all venues together, for the summary."""

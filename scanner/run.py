@@ -22,12 +22,14 @@ import structlog
 
 from feeds.budget import ConnectBudget
 from feeds.contract import Listing
+from feeds.daily import DailyWindow
 from feeds.journal import Journal, JournalLimits
 from feeds.links import LinkState, SessionPolicy
 from feeds.record import Record, RecordType
 from feeds.session import VenueSession
 from feeds.venues import VENUES
 from scanner import __version__
+from scanner.access import access_of
 from scanner.alert import Alert, Sink
 from scanner.checkpoint import Checkpoint
 from scanner.config import ScanConfig, VenueSettings, config_hash, effective
@@ -127,6 +129,7 @@ class LiveRun:
 
         Raises:
             JournalError: the folder holds a recording.
+            SecretError, ConfigError: as `access_of`, of a venue.
         """
         self.config = config
         self.clock = SystemClock()
@@ -214,6 +217,7 @@ class LiveRun:
     def _session(self, name: str, settings: VenueSettings, budget: ConnectBudget) -> VenueSession:
         venue, limits = VENUES[name], self.config.limits
         tiers = channel_tiers(name, settings)
+        access = access_of(self.config, name)
         policy = SessionPolicy(
             http_s=limits.http_timeout_s,
             http_bytes_max=limits.http_body_mb * MEGABYTE,
@@ -237,6 +241,10 @@ class LiveRun:
             underlyings=settings.underlyings,
             rng=random.Random(),  # noqa: S311 - jitter
             policy=policy,
+            maintenance=[DailyWindow.read(text) for text in settings.maintenance],
+            credentials=access.credentials,
+            network=access.network,
+            redact=access.redact,
         )
 
     def _deliver(self, record: Record) -> None:
@@ -351,6 +359,8 @@ class LiveRun:
         """Tell what changed, of one venue at most every TROUBLE_EVERY_NS: feeds may flap."""
         now_ns = self.clock.now_ns()
         for name, session in self.sessions.items():
+            if session.in_maintenance:  # Neither new trouble, nor whole again.
+                continue
             told_ns, text = told.get(name, (0, ""))
             if session.trouble != text and now_ns - told_ns >= TROUBLE_EVERY_NS:
                 told[name] = now_ns, session.trouble
@@ -369,6 +379,7 @@ class LiveRun:
 
     def _health_of(self, name: str, messages_per_s: float) -> VenueHealth:
         session, counts = self.sessions[name], self.intake.counts[name]
+        clock = self.intake.clocks[name]
         open_links = sum(link.state is LinkState.OPEN for link in session.links)
         return VenueHealth(
             venue=name,
@@ -378,7 +389,10 @@ class LiveRun:
             gaps=counts["gaps"],
             resyncs=session.counts.resyncs,
             rejected=counts["rejected_rows"] + counts["frame_errors"],
-            lag_ms=self.intake.lag_ms.get(name, float("nan")),
+            lag_ms=clock.lag_ns * 1e-6,
+            offset_ms=clock.offset_ns * 1e-6,
+            maintenance=session.in_maintenance,
+            recovering=sum(link.recovering for link in session.links),
         )
 
     def summary(self) -> dict[str, Any]:

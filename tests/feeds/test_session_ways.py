@@ -143,6 +143,45 @@ async def test_instruments_alone_are_given_once_although_two_answers_name_them()
     assert [listing.symbol for listing in listings] == ["A1", "A2", "A3"]
 
 
+class FailingToy(Toy):
+    """Says of some books that it could not send them: `{"fails": [...]}`."""
+
+    def control(self, frame: bytes) -> Control | None:
+        message = json.loads(frame)
+        if "fails" in message:
+            return Control(resync=tuple(message["fails"]))
+        return super().control(frame)
+
+
+async def test_venue_asks_for_a_book_to_be_asked_for_again_each_time_at_a_longer_wait():
+    world = World()
+    world.server.symbols = ["A1", "B1"]
+    async with running(world, FailingToy()):
+        await world.accepted("ticker.B1")
+        await world.push('{"fails":["B1","Z9"]}')
+        await world.until(lambda: world.inbox.channels("accepted").count("book.B1") == 2)
+        await world.push('{"fails":["B1"]}')
+        await world.pass_s(POLICY.resync_base_s - 0.5)
+        assert world.session.counts.resyncs == 1
+        await world.pass_s(0.5)
+        await world.until(lambda: world.inbox.channels("accepted").count("book.B1") == 3)
+    assert world.inbox.channels("unsubscribe") == ["book.B1", "book.B1"]
+    assert (world.session.counts.resyncs, world.session.counts.resyncs_unknown) == (2, 1)
+
+
+async def test_failure_of_a_book_that_is_being_asked_for_is_not_taken_for_a_repetition():
+    world = World()
+    async with running(world, FailingToy()):
+        await world.accepted("ticker.A1")
+        world.server.mute = True
+        world.session.request_resync(["A1"])
+        await world.until(lambda: world.session.counts.resyncs == 1)
+        await world.push('{"fails":["A1"]}')
+        assert world.session.counts.resyncs_duplicate == 0
+        await world.pass_s(POLICY.resync_base_s)
+        await world.until(lambda: world.session.counts.resyncs == 2)
+
+
 def test_plan_is_placed_on_a_connection_of_its_path_however_full():
     links = [Link(n, ChannelLedger(Toy()), path) for n, path in enumerate(["/books", "/trades"])]
     links[1].ledger.carry(Request(1, ("trades.all", "trades.A"), "text"))

@@ -18,6 +18,7 @@ from feeds.errors import FrameError, SessionError
 from feeds.journal import Journal
 from feeds.links import SessionPolicy
 from feeds.record import Record, RecordType
+from feeds.secrets import Credentials
 from feeds.session import VenueSession
 from feeds.venue import (
     ChannelOptions,
@@ -25,7 +26,6 @@ from feeds.venue import (
     Control,
     Discovery,
     HttpRequest,
-    Keys,
     Limits,
     Request,
 )
@@ -161,7 +161,7 @@ class FamilyToy(Toy):
 class SigningToy(Toy):
     """Its sockets are for accounts alone."""
 
-    def path(self, keys: Keys, now_ns: int) -> str:
+    def path(self, keys: Credentials, now_ns: int) -> str:
         return f"?by={keys.key}&at={now_ns}&with={keys.secret}"
 
 

@@ -108,6 +108,23 @@ def test_capacity_stays_below_21_bits():
     ]
 
 
+def test_windows_of_a_maintenance_are_times_of_the_day(write):
+    path = write('[venues.bybit]\nmaintenance = ["06:00-06:30", "23:50-00:10"]\n')
+    assert load(path).venues["bybit"].maintenance == ("06:00-06:30", "23:50-00:10")
+    assert problems(write('[venues.bybit]\nmaintenance = ["06:00-25:30"]\n')) == [
+        "config.toml: venues.bybit.maintenance was '06:00-25:30', expected HH:MM-HH:MM"
+    ]
+
+
+def test_addresses_keys_and_windows_change_no_hash_but_a_login_does():
+    where = {
+        "venues.deribit.key_file": "/run/key", "venues.deribit.proxy": "direct",
+        "venues.deribit.maintenance": "06:00-06:30", "network.proxy": "http://proxy:1",
+    }  # fmt: skip
+    assert config_hash(load(None, where)) == config_hash(load())
+    assert config_hash(load(None, {"venues.deribit.authenticated": True})) != config_hash(load())
+
+
 def test_unknown_key_names_file_key_and_nearest(write):
     assert problems(write("[engine]\ntik_ms = 5\n")) == [
         "config.toml: engine.tik_ms is not a known key; did you mean engine.tick_ms?"

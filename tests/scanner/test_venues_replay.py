@@ -5,6 +5,7 @@ import pytest
 from feeds.emulator.process import EmulatorProcess
 from feeds.emulator.servers import SERVERS
 from kernels import columns as c
+from kernels.columns import Validity
 from scanner.alert import encode
 from scanner.commands.live import ALERTS_NAME
 from scanner.pipeline import Pipeline
@@ -41,6 +42,7 @@ def lose_and_find(emulator):
             for _ in range(5):
                 await watch.until(lambda: True)
         await watch.until(lambda: not watch.in_gap())
+        await watch.until(lambda: not watch.with_bits(Validity.RECOVERING))
         await watch.until(lambda: watch.alerts > 3)
 
     return scenario
@@ -75,8 +77,11 @@ def assert_equal_replay(venues, folder, speed, **more):
     assert list(live.intake.errors) == []
     assert summary["feed"].get("frame_errors", 0) == 0
     assert watch.scored_in_gap == set()
+    assert watch.ever_recovering >= watch.ever_in_gap
     for name, session in live.sessions.items():
         assert session.counts.connects > len(session.links)  # Lost, and found again.
+        assert session.counts.recoveries > 0
+        assert session.counts.recoveries_cut == 0
         assert live.intake.counts[name]["rows"] > 0
     return live
 
@@ -96,4 +101,4 @@ def test_depth_that_follows_the_scans_replays_to_the_same_bytes(tmp_path):
     live = assert_equal_replay(venues, tmp_path, 10.0, **more)
     for session in live.sessions.values():
         assert session.counts.depth_grown > 10
-        assert len(session.tier.symbols) <= 10 + 3  # perpetuals always have it
+        assert len(session.subscriber.tier.symbols) <= 10 + 3  # perpetuals always have it

@@ -3,13 +3,13 @@
 import hmac
 from typing import Final
 
-from feeds.venue import Keys
+from feeds.secrets import Credentials
 
 NS_PER_MS: Final = 1_000_000
 OPEN: Final = 10  # the code of a request for a connection
 
 
-def path(keys: Keys, now_ns: int) -> str:
+def path(keys: Credentials, now_ns: int) -> str:
     """What a connection opened now adds to the venue's address; it holds the key, so hide it."""
     return signed_path(keys.key, keys.secret, now_ns // NS_PER_MS, keys.key)
 
