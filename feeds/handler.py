@@ -440,9 +440,10 @@ class VenueHandler:
             self._checked.forget(listing_id)
 
     def _cleared(self, listing_id: int, rx_ns: int) -> NDArray[Any]:
-        """The row that makes a book unknown; in two tiers the lower one has the word again."""
+        """The row that makes a book unknown; who is quoted apart from it has the word again."""
         row = _bare_row(listing_id, rx_ns, Kind.CLEAR)
-        row["level"] = BOOK_GIVEN_BACK if self._tiers.depth is not None else 0
+        quoted = self._tiers.depth is not None or isinstance(self._venue, ChainQuoter)
+        row["level"] = BOOK_GIVEN_BACK if quoted else 0
         return row
 
     _STEPS: Final = {
