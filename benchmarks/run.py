@@ -65,13 +65,14 @@ def decode() -> list[dict[str, Any]]:
     from feeds.bytescan import scanner
     from feeds.columns import Batch
     from feeds.events import DecodeOut
+    from feeds.symbols import Symbols
     from feeds.venues import deribit
     from feeds.venues.deribit.decode import SCANNER
 
     deribit.warm_up()
     rng = random.Random(1)
     names = frames.symbols(200)
-    rows = {name: i for i, name in enumerate(names)}
+    rows = Symbols({name: i for i, name in enumerate(names)})
     kinds: dict[str, tuple[list[bytes], Callable[..., Any]]] = {
         "book change": (frames.book_changes(rng, names, 4096), msgspec_peer.book_columns),
         "ticker": (frames.tickers(rng, names, 4096), msgspec_peer.ticker_columns),

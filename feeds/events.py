@@ -123,19 +123,27 @@ class Rows:
 
     def extend(self, rows: "list[tuple[Any, ...]] | NDArray[Any]") -> None:
         """Append rows, given as tuples in field order or as an array of the dtype."""
-        need = self.count + len(rows)
-        # Rows are moved as raw bytes: numpy copies a structured array field by field, which takes
-        # ten times as long.
-        raw = np.dtype((np.void, self.dtype.itemsize))
+        room = self.room(len(rows))
+        if isinstance(rows, np.ndarray) and rows.dtype == self.dtype:
+            raw = self._raw
+            room.view(raw)[:] = rows.view(raw)
+        elif len(rows):
+            room[:] = rows
+        self.count += len(rows)
+
+    def room(self, count: int) -> NDArray[Any]:
+        """Borrow the places of the next rows; who writes them there raises `count`."""
+        need = self.count + count
         if need > len(self.array):
             grown = np.zeros(max(need, 2 * len(self.array)), self.dtype)
-            grown.view(raw)[: self.count] = self.array.view(raw)[: self.count]
+            grown.view(self._raw)[: self.count] = self.array.view(self._raw)[: self.count]
             self.array = grown
-        if isinstance(rows, np.ndarray) and rows.dtype == self.dtype:
-            self.array.view(raw)[self.count : need] = rows.view(raw)
-        elif len(rows):
-            self.array[self.count : need] = rows
-        self.count = need
+        return self.array[self.count : need]
+
+    @property
+    def _raw(self) -> np.dtype[Any]:
+        """Rows as bytes: numpy copies a structured array by fields, in ten times as long."""
+        return np.dtype((np.void, self.dtype.itemsize))
 
     def view(self) -> NDArray[Any]:
         """Borrow the filled part."""

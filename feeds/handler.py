@@ -30,6 +30,7 @@ from feeds.events import (
 )
 from feeds.record import Record, RecordType
 from feeds.sequence import Change, SequenceState, SequenceTracker, Turn
+from feeds.symbols import Symbols
 from feeds.venue import ChainQuoter, ChannelOptions, Venue
 
 # Frames decoded at once: enough to spread numpy's cost per call, few enough to stay in cache.
@@ -90,7 +91,7 @@ class VenueHandler:
         underlyings: Collection[str] = (),
         trade_memory: int = TRADE_MEMORY,
     ) -> None:
-        self.symbols: dict[str, int] = {}
+        self.symbols = Symbols()
         self._venue = venue
         self._options = options
         self._allocate = allocate

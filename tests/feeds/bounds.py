@@ -7,8 +7,11 @@ from unittest import mock
 import numpy as np
 from hypothesis import strategies as st
 
-from feeds.bytescan import grammar, scanner
+from feeds.bytescan import grammar, names, rows, scanner
 from feeds.bytescan.scanner import ByteScanner
+from feeds.columns import Ints
+from feeds.events import FRAME, TICKER
+from feeds.symbols import Symbols
 
 BYTE_AT, WORD_AT = grammar.byte_at, grammar.word_at
 PUT_INT, PUT_FLOAT = grammar.put_int, grammar.put_float
@@ -48,18 +51,49 @@ class Bounds:
         self.writable = ((rooms[0], rooms[1]), (rooms[2], rooms[3]), (rooms[4], rooms[5]))
         return self.scans.scan(kinds, *places)
 
-    def over(self, frames: list[bytes]) -> None:
-        """Scan frames in plain Python; an address out of bounds is an AssertionError."""
+    def over(self, frames: list[bytes], ids: dict[str, int]) -> None:
+        """Scan frames in plain Python, and make rows; what is out of bounds is an error."""
+        symbols = Symbols(ids)
         self.text_bytes = sum(map(len, frames)) + len(frames) + len(scanner._PADDING)
-        names = ("byte_at", "word_at", "put_int", "put_float")
-        watched = {name: getattr(self, name) for name in names}
+        primitives = ("byte_at", "word_at", "put_int", "put_float")
+        watched = {name: getattr(self, name) for name in primitives}
         own = {name: of for name, of in watched.items() if hasattr(self.module, name)}
         with (
             mock.patch.multiple(grammar, **watched),
             mock.patch.multiple(self.module, **own),
+            mock.patch.object(names, "word_at", self.word_at),
             np.errstate(over="ignore"),
         ):
-            self.scans.found(self.scan, frames)
+            found = self.scans.found(self.scan, frames)
+            self.readable += tuple(
+                (area.ctypes.data, area.ctypes.data + area.nbytes) for area in symbols.areas
+            )
+            self.rows_of(found, symbols)
+
+    def rows_of(self, found: scanner.Found, symbols: Symbols) -> None:
+        """Write rows into arrays of just the room they need, whose indexes numpy checks."""
+        table = tuple(map(np.uint64, symbols.table))
+        kept, levels, _ = rows.listed_updates(*table, found.updates, found.rows)
+        updates, levels = found.updates[:kept], found.rows[:levels]
+        received = np.zeros(len(found.kinds), np.int64)
+        rows.write_updates(
+            updates, levels, levels.view(np.float64), received, 0,
+            np.empty(len(levels), rows.CODED_EVENT), np.empty(kept, FRAME), *empty(2, kept),
+        )  # fmt: skip
+        kept = rows.listed_tickers(*table, found.tickers)
+        tickers = found.tickers[:kept]
+        rows.write_tickers(
+            tickers,
+            tickers.view(np.float64),
+            received,
+            True,
+            np.empty(kept, TICKER),
+            *empty(1, kept),
+        )
+
+
+def empty(count: int, length: int) -> Ints:
+    return np.empty((count, length), np.int64)
 
 
 @st.composite

@@ -236,7 +236,7 @@ WHOLE = [*TAKEN.values(), *LEFT.values()]
 
 @given(damaged(WHOLE))
 def test_no_frame_makes_the_scanner_read_or_write_beyond_its_bounds(frames):
-    Bounds(SCANNER, scan).over(frames)
+    Bounds(SCANNER, scan).over(frames, IDS)
 
 
 def test_the_bounds_are_those_of_the_rooms():
@@ -244,11 +244,11 @@ def test_the_bounds_are_those_of_the_rooms():
     prints = [{"trade_id": str(k)} for k in range(scanner.UPDATES_MIN + SCANNER.rooms[0] + 1)]
     full = trades(*prints, {"trade_id": "full"})
     for frames in ([book({"bids": [], "asks": asks})], [trades(*prints)], [full, book()]):
-        Bounds(SCANNER, scan).over(frames)
+        Bounds(SCANNER, scan).over(frames, IDS)
     assert left([full, book()]) == [1]
     too_far = mock.patch.object(scanner, "_PADDING", b"")
     with too_far, pytest.raises(AssertionError):
-        Bounds(SCANNER, scan).over([b'"'])
+        Bounds(SCANNER, scan).over([b'"'], IDS)
 
 
 @given(damaged(WHOLE))
