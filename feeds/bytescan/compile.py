@@ -34,12 +34,12 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return _build(function)
 
 
-def compiled_before() -> bool:
-    """Whether scanners of exactly these sources were compiled on this machine before."""
+def compiled_before(venue: str) -> bool:
+    """Whether a venue's scanner, of exactly these sources, was compiled on this machine before."""
     import numba  # noqa: PLC0415
 
     folder = _cache_folder(numba.__version__)
-    return bool(folder) and any(Path(folder).glob("**/*.nbi"))
+    return bool(folder) and any(Path(folder).glob(f"{venue}_*/scan.scan-*.nbi"))
 
 
 @functools.cache
