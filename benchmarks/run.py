@@ -62,7 +62,6 @@ def machine() -> dict[str, Any]:
 
 def decode() -> list[dict[str, Any]]:
     """Processor time of a frame to event rows, beside msgspec typed decode to float64 columns."""
-    from feeds.bytescan import scanner
     from feeds.columns import Batch
     from feeds.events import DecodeOut
     from feeds.symbols import Symbols
@@ -87,7 +86,7 @@ def decode() -> list[dict[str, Any]]:
             deribit.decode(batch, rx_ns, rows, DecodeOut())
 
         def alone(batch: list[bytes], rx_ns: list[int] = times) -> None:
-            with mock.patch.object(scanner, "FRAMES_MIN", BATCH + 1):
+            with mock.patch.object(SCANNER, "compiled", None):
                 deribit.decode(batch, rx_ns, rows, DecodeOut())
 
         def theirs(batch: list[bytes], peer: Callable[..., Any] = peer) -> None:

@@ -6,6 +6,7 @@ knows a venue. docs/SEMANTICS.md says what each field means when it is empty.
 
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -119,13 +120,13 @@ class Rows:
     array: NDArray[Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.array = np.zeros(64, self.dtype)
+        self.array = np.empty(0, self.dtype)
 
     def extend(self, rows: "list[tuple[Any, ...]] | NDArray[Any]") -> None:
         """Append rows, given as tuples in field order or as an array of the dtype."""
         room = self.room(len(rows))
         if isinstance(rows, np.ndarray) and rows.dtype == self.dtype:
-            raw = self._raw
+            raw = _raw(self.dtype)
             room.view(raw)[:] = rows.view(raw)
         elif len(rows):
             room[:] = rows
@@ -135,19 +136,22 @@ class Rows:
         """Borrow the places of the next rows; who writes them there raises `count`."""
         need = self.count + count
         if need > len(self.array):
-            grown = np.zeros(max(need, 2 * len(self.array)), self.dtype)
-            grown.view(self._raw)[: self.count] = self.array.view(self._raw)[: self.count]
+            grown = np.empty(max(need, 2 * len(self.array)), self.dtype)
+            if self.count:
+                raw = _raw(self.dtype)
+                grown.view(raw)[: self.count] = self.array.view(raw)[: self.count]
             self.array = grown
         return self.array[self.count : need]
-
-    @property
-    def _raw(self) -> np.dtype[Any]:
-        """Rows as bytes: numpy copies a structured array by fields, in ten times as long."""
-        return np.dtype((np.void, self.dtype.itemsize))
 
     def view(self) -> NDArray[Any]:
         """Borrow the filled part."""
         return self.array[: self.count]
+
+
+@cache
+def _raw(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Rows as bytes: numpy copies a structured array by fields, in ten times as long."""
+    return np.dtype((np.void, dtype.itemsize))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,13 @@ class Symbols(dict[str, int]):
 
     The table is open-addressed, searched upwards, at most half full. Symbols beyond ASCII are not
     in it: no byte scanner takes such a name.
+
+    Attributes:
+        table: address of the slots, mask of a slot's number, address of the texts, until the next
+            change.
     """
+
+    table: tuple[np.uint64, ...]
 
     def __init__(self, ids: Mapping[str, int] | None = None) -> None:
         super().__init__()
@@ -50,14 +56,6 @@ class Symbols(dict[str, int]):
     clear = pop = popitem = setdefault = update = __ior__ = _refuse
 
     @property
-    def table(self) -> tuple[int, int, int]:
-        """Address of the slots, mask of a slot's number, address of the texts.
-
-        They hold until the next change.
-        """
-        return self._slots.ctypes.data, len(self._slots) - 1, self._texts.ctypes.data
-
-    @property
     def areas(self) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
         """Slots and texts themselves, all that a search may read."""
         return self._slots, self._texts
@@ -68,6 +66,10 @@ class Symbols(dict[str, int]):
         texts = max(slots * _TEXT_BYTES, 4 * sum(map(len, self)))
         self._slots = np.zeros((slots, SLOT_WORDS), np.uint64)
         self._texts = np.zeros(texts + _WORD, np.uint8)
+        self.table = tuple(
+            np.uint64(word)
+            for word in (self._slots.ctypes.data, slots - 1, self._texts.ctypes.data)
+        )
         self._taken = 0  # slots that are not free
         self._text_end = 0
         for symbol, listing_id in self.items():

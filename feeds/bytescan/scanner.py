@@ -14,16 +14,7 @@ from feeds.events import TICKER, DecodeOut
 from feeds.symbols import Symbols
 from feeds.trade_keys import trade_key
 
-# Below this many frames the call costs more than it saves.
-FRAMES_MIN: Final = 16
-# Room for a batch, and more of it for each frame: what does not fit is left to msgspec. More would
-# be asked of the system and given back at every call.
-UPDATES_MIN: Final = 64
-ROWS_MIN: Final = 256
-TICKERS_MIN: Final = 1
-
 _PADDING: Final = b"\n" * PADDING
-_LEAST: Final = (UPDATES_MIN, ROWS_MIN, TICKERS_MIN)
 _WIDTHS: Final = (records.UPDATE_WORDS, records.ROW_WORDS, records.TICKER_WORDS)
 
 
@@ -44,8 +35,8 @@ class ByteScanner:
     Args:
         scan: the venue's, with the arguments of feeds/venues/deribit/scan.py: it writes the
             records of records.py and says what became of each frame.
-        updates_per_frame, rows_per_frame, tickers_per_frame: room for records, beside UPDATES_MIN
-            and its like of a whole batch.
+        bytes_per: room for records: fewest bytes of frames that an update, a row and a ticker are
+            written in. What does not fit is left to msgspec.
         percent: the venue's volatilities are percentages.
     """
 
@@ -53,13 +44,11 @@ class ByteScanner:
         self,
         scan: Callable[..., Any],
         *,
-        updates_per_frame: int = 2,
-        rows_per_frame: int = 8,
-        tickers_per_frame: int = 1,
+        bytes_per: tuple[int, int, int] = (64, 16, 128),
         percent: bool = False,
     ) -> None:
         self.scan = scan
-        self.rooms = (updates_per_frame, rows_per_frame, tickers_per_frame)
+        self.bytes_per = bytes_per
         self.percent = percent
         # Set by warm_up alone: a decoder must not stop for a compiler.
         self.compiled: Callable[..., Any] | None = None
@@ -82,8 +71,6 @@ class ByteScanner:
         if self.compiled is None:
             return range(len(frames))
         batch.writer = write_updates
-        if len(frames) < FRAMES_MIN:
-            return range(len(frames))
         found = self.found(self.compiled, frames)
         if len(found.updates):
             self._add_updates(found, batch)
@@ -97,8 +84,7 @@ class ByteScanner:
         kinds = np.empty(len(frames), np.int8)
         # Updates, rows, tickers, in one piece.
         room_words = [
-            (least + more * len(frames)) * width
-            for least, more, width in zip(_LEAST, self.rooms, _WIDTHS, strict=True)
+            len(text) // least * width for least, width in zip(self.bytes_per, _WIDTHS, strict=True)
         ]
         room = np.empty(sum(room_words), np.int64)
         # Addresses: what they point at outlives the scan, which writes nowhere else.
@@ -122,9 +108,7 @@ class ByteScanner:
     def _add_updates(self, found: Found, batch: Batch) -> None:
         symbols = Symbols.of(batch.symbols)
         updates, levels = found.updates, found.rows
-        kept, rows_kept, keyless = compiled(rows.listed_updates)(
-            *map(np.uint64, symbols.table), updates, levels
-        )
+        kept, rows_kept, keyless = compiled(rows.listed_updates)(*symbols.table, updates, levels)
         batch.skip("unknown_symbol", len(updates) - kept)
         updates, levels = updates[:kept], levels[:rows_kept]
         if keyless:
@@ -133,7 +117,7 @@ class ByteScanner:
 
     def _add_tickers(self, found: Found, batch: Batch) -> None:
         symbols = Symbols.of(batch.symbols)
-        listed = compiled(rows.listed_tickers)(*map(np.uint64, symbols.table), found.tickers)
+        listed = compiled(rows.listed_tickers)(*symbols.table, found.tickers)
         batch.skip("unknown_symbol", len(found.tickers) - listed)
         tickers = found.tickers[:listed]
         written = np.empty(listed, TICKER)

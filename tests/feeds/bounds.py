@@ -72,7 +72,7 @@ class Bounds:
 
     def rows_of(self, found: scanner.Found, symbols: Symbols) -> None:
         """Write rows into arrays of just the room they need, whose indexes numpy checks."""
-        table = tuple(map(np.uint64, symbols.table))
+        table = symbols.table
         kept, levels, _ = rows.listed_updates(*table, found.updates, found.rows)
         updates, levels = found.updates[:kept], found.rows[:levels]
         received = np.zeros(len(found.kinds), np.int64)

@@ -1,14 +1,13 @@
 """Listing ids by symbol: the table that compiled code reads says what the dict says."""
 
 import ctypes
-from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feeds.bytescan import names, scanner
+from feeds.bytescan import names
 from feeds.bytescan.compile import compiled
 from feeds.events import DecodeOut
 from feeds.symbols import Symbols
@@ -102,8 +101,7 @@ def test_a_scan_sees_what_was_listed_or_ended_since_the_last():
         elif name in symbols:
             del symbols[name]
         out = DecodeOut()
-        with mock.patch.object(scanner, "FRAMES_MIN", 0):
-            deribit.decode([frame], [1000], symbols, out)
+        deribit.decode([frame], [1000], symbols, out)
         found.append((out.tickers.view()["listing_id"].tolist(), out.skipped))
     unknown = ([], {"unknown_symbol": 1})
     assert found == [unknown, ([5], {}), ([6], {}), unknown]
