@@ -19,14 +19,17 @@ from feeds.bytescan import grammar
 
 _FEEDS: Final = Path(__file__).resolve().parent.parent
 # Constants of other files are compiled in.
-_SOURCES: Final = ("events.py", "columns.py", "symbols.py", "bytescan/*.py", "venues/**/*.py")
+_SOURCES: Final = (
+    "events.py", "columns.py", "grammar.py", "sequence.py", "symbols.py", "bytescan/*.py",
+    "venues/**/*.py",
+)  # fmt: skip
 
 _PRIMITIVES: Final = (
     grammar.byte_at, grammar.word_at, grammar.first_byte, grammar.put_int, grammar.put_float,
 )  # fmt: skip
 
-# Calls of a few instructions: a call costs more. `skip` is large, and an exponent is rare.
-_CALLED: Final = ("skip", "_exponent")
+# Calls of a few instructions: a call costs more. `skip` is large, the others are rare.
+_CALLED: Final = ("skip", "_exponent", "_rare_number")
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

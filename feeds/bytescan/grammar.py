@@ -55,6 +55,10 @@ _SPACES: Final = np.uint64(0x2020202020202020)
 _LINE_FEEDS: Final = np.uint64(0x0A0A0A0A0A0A0A0A)
 _ZEROS: Final = np.uint64(0x3030303030303030)
 _TO_TOP_BIT: Final = np.uint64(0x7676767676767676)  # a byte above 9 gets its top bit by adding it
+_DOTS: Final = np.uint64(0x1E1E1E1E1E1E1E1E)  # a dot less the zero that every byte is less there
+_BYTE: Final = np.uint64(0xFF)
+_TO_TOP_BYTE: Final = np.uint64(56)
+_SEVEN: Final = np.uint64(7)
 _TENS: Final = np.uint64(10)
 _PAIRS: Final = np.uint64(0x000000FF000000FF)
 _FIRST_PAIRS: Final = np.uint64(0x000F424000000064)  # 10**6 and 100
@@ -239,11 +243,14 @@ def _digits_of(word: np.uint64) -> tuple[np.int64, np.uint64]:
     count = first_byte(others) if others else EIGHT
     if count == REFUSED:
         return np.int64(0), count
-    # The first digit is the lowest byte; zeros come before it. Then pairs of digits, and fours.
-    digits = (word ^ _ZEROS) << ((EIGHT - count) << _THREE)
+    return _eight_digits((word ^ _ZEROS) << ((EIGHT - count) << _THREE)), count
+
+
+def _eight_digits(digits: np.uint64) -> np.int64:
+    """Whole number of eight digits, the first in the lowest byte, by pairs and fours."""
     digits = digits * _TENS + (digits >> EIGHT)
     value = (digits & _PAIRS) * _FIRST_PAIRS + (digits >> _SIXTEEN & _PAIRS) * _SECOND_PAIRS
-    return np.int64(value >> _HALF), count
+    return np.int64(value >> _HALF)
 
 
 def _whole(at: Place) -> tuple[np.int64, Place]:
@@ -305,11 +312,81 @@ def number(at: Place) -> tuple[float, Place]:
 
 
 def quoted_number(at: Place) -> tuple[float, Place]:
-    """Number in quotes that begins here, and the place behind it."""
+    """Number in quotes that begins here, read as `number` reads it, and the place behind them."""
+    if byte_at(at) != QUOTE:
+        return 0.0, REFUSED
+    begin = at + ONE
+    negative = byte_at(begin) == MINUS
+    if negative:
+        begin += ONE
+    first, second, length = _bytes_to_quote(begin)
+    first, second, whole = _dot_taken(first, second, length)
+    count = length if whole == length else length - ONE
+    odd = (first | (first + _TO_TOP_BIT) | second | (second + _TO_TOP_BIT)) & _TOPS
+    mantissa = _digits_in(first, second, count)
+    # Too long, an E, no digit before or behind a dot, needless zeros, minus zero: read with care.
+    if odd or not whole or (whole == count and whole != length) or (
+        (first & _BYTE) == 0 and (whole != ONE or (negative and not mantissa))
+    ):  # fmt: skip
+        return _rare_number(at)
+    value = mantissa / POWERS[count - whole]
+    return -value if negative else value, begin + length + ONE
+
+
+def _rare_number(at: Place) -> tuple[float, Place]:
+    """As `quoted_number`, by `number`; the quote stands."""
     value, behind = number(at + ONE)
-    if behind == REFUSED or byte_at(at) != QUOTE or byte_at(behind) != QUOTE:
+    if behind == REFUSED or byte_at(behind) != QUOTE:
         return 0.0, REFUSED
     return value, behind + ONE
+
+
+def _bytes_to_quote(at: Place) -> tuple[np.uint64, np.uint64, np.uint64]:
+    """Up to fifteen bytes before a quote, each less a zero, and how many; no more are looked at."""
+    first, second = word_at(at), REFUSED
+    quotes = first ^ _QUOTES
+    marked = (quotes - _ONES) & ~quotes & _TOPS
+    if marked:
+        return (first ^ _ZEROS) & _below(marked), second, first_byte(marked)
+    second = word_at(at + EIGHT)
+    quotes = second ^ _QUOTES
+    marked = (quotes - _ONES) & ~quotes & _TOPS
+    if marked:
+        return first ^ _ZEROS, (second ^ _ZEROS) & _below(marked), EIGHT + first_byte(marked)
+    return REFUSED, REFUSED, REFUSED
+
+
+def _dot_taken(
+    first: np.uint64, second: np.uint64, length: np.uint64
+) -> tuple[np.uint64, np.uint64, np.uint64]:
+    """The same bytes without the first dot, and how many stand before it: all if there is none."""
+    dots = first ^ _DOTS
+    marked = (dots - _ONES) & ~dots & _TOPS
+    if marked:
+        below = _below(marked)
+        moved = (first >> EIGHT) | (second << _TO_TOP_BYTE)
+        return (first & below) | (moved & ~below), second >> EIGHT, first_byte(marked)
+    dots = second ^ _DOTS
+    marked = (dots - _ONES) & ~dots & _TOPS
+    if marked:
+        below = _below(marked)
+        second = (second & below) | ((second >> EIGHT) & ~below)
+        return first, second, EIGHT + first_byte(marked)
+    return first, second, length
+
+
+def _below(marked: np.uint64) -> np.uint64:
+    """Mask of the bytes of a word before the first whose top bit is set."""
+    return np.uint64(((marked & (~marked + ONE)) >> _SEVEN) - ONE)
+
+
+def _digits_in(first: np.uint64, second: np.uint64, count: np.uint64) -> np.int64:
+    """Whole number of up to fifteen digits, one a byte."""
+    if count <= EIGHT:
+        return _eight_digits(first << ((EIGHT - count) << _THREE)) if count else np.int64(0)
+    rest = count - EIGHT
+    low = _eight_digits(second << ((EIGHT - rest) << _THREE))
+    return np.int64(_eight_digits(first) * _WHOLE_POWERS[rest] + low)
 
 
 def quoted_integer(at: Place) -> tuple[np.int64, Place]:

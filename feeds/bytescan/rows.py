@@ -14,9 +14,11 @@ from feeds.bytescan.names import UNLISTED, listing_of
 from feeds.bytescan.records import (
     NAME_BEGIN,
     NO_KEY,
+    OF_TICKER,
     TICKER_FRAME,
     TICKER_LISTING,
     TICKER_NAME_BEGIN,
+    TICKER_TEXT,
     TICKER_TIME,
     TICKER_VALUES,
 )
@@ -36,6 +38,7 @@ from feeds.columns import (
     NEVER_NEGATIVE,
     NS_PER_MS,
     PRICES_AND_IVS,
+    QUOTE_CODE,
     SEQ,
     SEQ_PREV,
     SIDE_BITS,
@@ -67,7 +70,7 @@ assert CODED_EVENT.itemsize == EVENT.itemsize
 
 def listed_updates(
     slots: Place, mask: Place, texts: Place, updates: Ints, rows: Ints
-) -> tuple[int, int, int]:
+) -> tuple[int, int, int, int]:
     """Give updates their listing ids and nanoseconds; move the listed ones to the front.
 
     Args:
@@ -78,9 +81,10 @@ def listed_updates(
         rows: their rows, [row, ROW_WORDS], as well.
 
     Returns:
-        How many updates and rows are left, and how many prints of them have no key yet.
+        How many updates and rows are left, how many prints of them have no key yet, and how many
+        updates were not listed, less the quotes of tickers.
     """
-    kept, kept_row, row, keyless = 0, 0, 0, 0
+    kept, kept_row, row, keyless, unlisted = 0, 0, 0, 0, 0
     for at in range(len(updates)):
         count = updates[at, BID_ROWS] + updates[at, ASK_ROWS]
         begin, end = updates[at, NAME_BEGIN], updates[at, NAME_BEGIN + 1]
@@ -98,31 +102,44 @@ def listed_updates(
                 keyless += 1
             kept += 1
             kept_row += count
+        elif updates[at, CODE] != QUOTE_CODE or updates[at, KEY] != OF_TICKER:
+            unlisted += 1
         row += count
-    return kept, kept_row, keyless
+    return kept, kept_row, keyless, unlisted
 
 
-def listed_tickers(slots: Place, mask: Place, texts: Place, tickers: Ints) -> int:
-    """Give tickers their listing ids and nanoseconds; returns how many were listed, now in front.
+def listed_tickers(slots: Place, mask: Place, texts: Place, tickers: Ints) -> tuple[int, int]:
+    """Give tickers their listing ids and nanoseconds; move the listed ones to the front.
 
     Args:
         slots: `Symbols.table`, as are the next two.
         mask: see there.
         texts: see there.
         tickers: records, [ticker, TICKER_WORDS], updated in place.
+
+    Returns:
+        How many are left, and how many were not listed, less those behind another ticker.
     """
-    kept = 0
+    kept, unlisted = 0, 0
+    before = False
     for at in range(len(tickers)):
         begin, end = tickers[at, TICKER_NAME_BEGIN], tickers[at, TICKER_NAME_BEGIN + 1]
         listing = listing_of(slots, mask, texts, np.uint64(begin), np.uint64(end))
-        if listing != UNLISTED:
+        listed = listing != UNLISTED
+        if tickers[at, TICKER_TIME] < 0:
+            tickers[at, TICKER_TIME] = ~tickers[at, TICKER_TIME]
+            listed = listed and before
+        else:
+            unlisted += not listed
+            before = listed
+        if listed:
             if kept != at:
-                for word in range(tickers.shape[1]):
+                for word in range(TICKER_TEXT):
                     tickers[kept, word] = tickers[at, word]
             tickers[kept, TICKER_LISTING] = listing
             tickers[kept, TICKER_TIME] *= NS_PER_MS
             kept += 1
-    return kept
+    return kept, unlisted
 
 
 def write_updates(

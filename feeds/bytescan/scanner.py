@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from feeds.bytescan import records, rows
 from feeds.bytescan.compile import compiled
 from feeds.bytescan.grammar import PADDING
-from feeds.columns import CODE, KEY, TICKER_FAULT, TRADE_CODE, Batch, Ints
+from feeds.columns import CODE, KEY, TICKER_FAULT, TRADE_CODE, Batch, Floats, Ints
 from feeds.events import TICKER, DecodeOut
 from feeds.symbols import Symbols
 from feeds.trade_keys import trade_key
@@ -28,6 +28,15 @@ class Found(NamedTuple):
     rows: Ints  # [row, ROW_WORDS]
     tickers: Ints  # [ticker, TICKER_WORDS]
 
+    def name(self, record: Ints, begin: int) -> str:
+        """Text whose place stands in two words of a record."""
+        at, end = (record[begin : begin + 2] - self.first).tolist()
+        return self.text[at:end].decode()
+
+
+def _key_of_id(_name: str, trade_id: str) -> int:
+    return trade_key(trade_id)
+
 
 class ByteScanner:
     """A venue's scan function over batches of frames, once `warm_up` has compiled it.
@@ -38,6 +47,8 @@ class ByteScanner:
         bytes_per: room for records: fewest bytes of frames that an update, a row and a ticker are
             written in. What does not fit is left to msgspec.
         percent: the venue's volatilities are percentages.
+        key_of: key of a print from its instrument and the text of its id.
+        finish_tickers: does with the records of tickers what the scan function could not.
     """
 
     def __init__(
@@ -46,10 +57,14 @@ class ByteScanner:
         *,
         bytes_per: tuple[int, int, int] = (64, 16, 128),
         percent: bool = False,
+        key_of: Callable[[str, str], int] = _key_of_id,
+        finish_tickers: Callable[[Floats], None] | None = None,
     ) -> None:
         self.scan = scan
         self.bytes_per = bytes_per
         self.percent = percent
+        self.key_of = key_of
+        self.finish_tickers = finish_tickers
         # Set by warm_up alone: a decoder must not stop for a compiler.
         self.compiled: Callable[..., Any] | None = None
 
@@ -108,17 +123,21 @@ class ByteScanner:
     def _add_updates(self, found: Found, batch: Batch) -> None:
         symbols = Symbols.of(batch.symbols)
         updates, levels = found.updates, found.rows
-        kept, rows_kept, keyless = compiled(rows.listed_updates)(*symbols.table, updates, levels)
-        batch.skip("unknown_symbol", len(updates) - kept)
+        kept, rows_kept, keyless, unlisted = compiled(rows.listed_updates)(
+            *symbols.table, updates, levels
+        )
+        batch.skip("unknown_symbol", unlisted)
         updates, levels = updates[:kept], levels[:rows_kept]
         if keyless:
-            _hash_keys(found, updates)
+            self._hash_keys(found, updates)
         batch.add_block(updates.T, levels.T)
 
     def _add_tickers(self, found: Found, batch: Batch) -> None:
+        if self.finish_tickers:
+            self.finish_tickers(found.tickers.view(np.float64))
         symbols = Symbols.of(batch.symbols)
-        listed = compiled(rows.listed_tickers)(*symbols.table, found.tickers)
-        batch.skip("unknown_symbol", len(found.tickers) - listed)
+        listed, unlisted = compiled(rows.listed_tickers)(*symbols.table, found.tickers)
+        batch.skip("unknown_symbol", unlisted)
         tickers = found.tickers[:listed]
         written = np.empty(listed, TICKER)
         faulty = np.empty(listed, np.int64)
@@ -128,15 +147,14 @@ class ByteScanner:
         batch.failures += [(index, TICKER_FAULT) for index in faulty[:bad].tolist()]
         batch.add_ticker_rows(tickers[:good, records.TICKER_FRAME], written[:good])
 
-
-def _hash_keys(found: Found, updates: Ints) -> None:
-    """Give prints whose trade id is no plain number their keys."""
-    ids = records.ID_BEGIN
-    for at in np.flatnonzero(
-        (updates[:, CODE] == TRADE_CODE) & (updates[:, KEY] == records.NO_KEY)
-    ):
-        begin, end = (updates[at, ids : ids + 2] - found.first).tolist()
-        updates[at, KEY] = np.uint64(trade_key(found.text[begin:end].decode())).view(np.int64)
+    def _hash_keys(self, found: Found, updates: Ints) -> None:
+        """Give prints whose trade id is no plain number their keys."""
+        keyless = (updates[:, CODE] == TRADE_CODE) & (updates[:, KEY] == records.NO_KEY)
+        for at in np.flatnonzero(keyless):
+            name, trade_id = (
+                found.name(updates[at], begin) for begin in (records.NAME_BEGIN, records.ID_BEGIN)
+            )
+            updates[at, KEY] = np.uint64(self.key_of(name, trade_id)).view(np.int64)
 
 
 def write_updates(updates: Ints, levels: Ints, received: Ints, out: DecodeOut) -> list[int]:

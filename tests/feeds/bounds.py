@@ -1,5 +1,6 @@
 """Byte scanners over damaged frames: addresses know no bounds, so the bounds are checked here."""
 
+from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
 from unittest import mock
@@ -7,7 +8,7 @@ from unittest import mock
 import numpy as np
 from hypothesis import strategies as st
 
-from feeds.bytescan import grammar, names, rows, scanner
+from feeds.bytescan import grammar, names, quoted, rows, scanner
 from feeds.bytescan.scanner import ByteScanner
 from feeds.columns import Ints
 from feeds.events import FRAME, TICKER
@@ -23,7 +24,7 @@ class Bounds:
     """Memory primitives that refuse an address outside the text or the rooms of one scan."""
 
     def __init__(self, scans: ByteScanner, module: ModuleType) -> None:
-        self.scans, self.module = scans, module
+        self.scans, self.modules = scans, (grammar, quoted, module)
         self.readable = self.writable = ((0, 0),)
 
     def inside(self, at: Any, width: int, places: tuple[tuple[int, int], ...]) -> None:
@@ -57,30 +58,31 @@ class Bounds:
         self.text_bytes = sum(map(len, frames)) + len(frames) + len(scanner._PADDING)
         primitives = ("byte_at", "word_at", "put_int", "put_float")
         watched = {name: getattr(self, name) for name in primitives}
-        own = {name: of for name, of in watched.items() if hasattr(self.module, name)}
-        with (
-            mock.patch.multiple(grammar, **watched),
-            mock.patch.multiple(self.module, **own),
-            mock.patch.object(names, "word_at", self.word_at),
-            np.errstate(over="ignore"),
-        ):
+        with ExitStack() as stack:
+            for module in self.modules:
+                own = {name: of for name, of in watched.items() if hasattr(module, name)}
+                stack.enter_context(mock.patch.multiple(module, **own))
+            stack.enter_context(mock.patch.object(names, "word_at", self.word_at))
+            stack.enter_context(np.errstate(over="ignore"))
             found = self.scans.found(self.scan, frames)
+            # A name may stand in the record of its ticker.
             self.readable += tuple(
-                (area.ctypes.data, area.ctypes.data + area.nbytes) for area in symbols.areas
+                (area.ctypes.data, area.ctypes.data + area.nbytes)
+                for area in (*symbols.areas, found.tickers)
             )
             self.rows_of(found, symbols)
 
     def rows_of(self, found: scanner.Found, symbols: Symbols) -> None:
         """Write rows into arrays of just the room they need, whose indexes numpy checks."""
         table = symbols.table
-        kept, levels, _ = rows.listed_updates(*table, found.updates, found.rows)
+        kept, levels, *_ = rows.listed_updates(*table, found.updates, found.rows)
         updates, levels = found.updates[:kept], found.rows[:levels]
         received = np.zeros(len(found.kinds), np.int64)
         rows.write_updates(
             updates, levels, levels.view(np.float64), received, 0,
             np.empty(len(levels), rows.CODED_EVENT), np.empty(kept, FRAME), *empty(2, kept),
         )  # fmt: skip
-        kept = rows.listed_tickers(*table, found.tickers)
+        kept, _ = rows.listed_tickers(*table, found.tickers)
         tickers = found.tickers[:kept]
         rows.write_tickers(
             tickers,
