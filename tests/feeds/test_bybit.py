@@ -264,7 +264,7 @@ def test_a_perpetual_s_ticker_carries_its_index_and_changes_one_by_one():
                  ticker(PERP, "delta", indexPrice="17228.00")])  # fmt: skip
     assert out.rows.count == 0
     by_frame = [[row for row in out.tickers.view() if row["rx_ns"] == RX_NS + k] for k in range(3)]
-    index, perp = by_frame[0]
+    perp, index = by_frame[0]
     assert (index["listing_id"], index["mark"], index["index"]) == (IDS[INDEX], 17227.36, 17227.36)
     assert math.isnan(index["open_interest"])
     assert (perp["listing_id"], perp["mark"], perp["index"]) == (IDS[PERP], 17217.33, 17227.36)
