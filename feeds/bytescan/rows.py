@@ -66,9 +66,10 @@ assert CODED_EVENT.itemsize == EVENT.itemsize
 
 
 def listed_updates(
-    slots: Place, mask: Place, texts: Place, updates: Ints, rows: Ints
-) -> tuple[int, int, int]:
-    """Give updates their listing ids and nanoseconds; move the listed ones to the front.
+    slots: Place, mask: Place, texts: Place, updates: Ints, rows: Ints, received: Ints,
+    prints_within_ns: int,
+) -> tuple[int, int, int, int]:  # fmt: skip
+    """Give updates their listing ids and nanoseconds; move those that count to the front.
 
     Args:
         slots: `Symbols.table`, as are the next two.
@@ -76,16 +77,25 @@ def listed_updates(
         texts: see there.
         updates: records, [update, UPDATE_WORDS], updated in place.
         rows: their rows, [row, ROW_WORDS], as well.
+        received: rx_ns by frame index.
+        prints_within_ns: a print longer before its frame is old.
 
     Returns:
-        How many updates and rows are left, and how many prints of them have no key yet.
+        How many updates and rows are left, how many listed prints were old, and how many prints of
+        those that are left have no key yet.
     """
-    kept, kept_row, row, keyless = 0, 0, 0, 0
+    kept, kept_row, row, old, keyless = 0, 0, 0, 0, 0
     for at in range(len(updates)):
         count = updates[at, BID_ROWS] + updates[at, ASK_ROWS]
         begin, end = updates[at, NAME_BEGIN], updates[at, NAME_BEGIN + 1]
         listing = listing_of(slots, mask, texts, np.uint64(begin), np.uint64(end))
-        if listing != UNLISTED:
+        ex_ns = updates[at, EX_NS] * NS_PER_MS
+        is_print = updates[at, CODE] & KIND_BITS == _TRADE
+        if listing == UNLISTED:
+            pass
+        elif is_print and received[updates[at, FRAME_INDEX]] - ex_ns > prints_within_ns:
+            old += 1
+        else:
             if kept != at:
                 for word in range(updates.shape[1]):
                     updates[kept, word] = updates[at, word]
@@ -93,13 +103,13 @@ def listed_updates(
                     for word in range(rows.shape[1]):
                         rows[kept_row + level, word] = rows[row + level, word]
             updates[kept, LISTING] = listing
-            updates[kept, EX_NS] *= NS_PER_MS
-            if updates[kept, CODE] & KIND_BITS == _TRADE and updates[kept, KEY] == NO_KEY:
+            updates[kept, EX_NS] = ex_ns
+            if is_print and updates[kept, KEY] == NO_KEY:
                 keyless += 1
             kept += 1
             kept_row += count
         row += count
-    return kept, kept_row, keyless
+    return kept, kept_row, old, keyless
 
 
 def listed_tickers(slots: Place, mask: Place, texts: Place, tickers: Ints) -> int:

@@ -47,8 +47,8 @@ class Bounds:
 
     def scan(self, kinds: Any, *places: Any) -> Any:
         first, *rooms = map(int, places)
-        self.readable = ((first, first + self.text_bytes),)
         self.writable = ((rooms[0], rooms[1]), (rooms[2], rooms[3]), (rooms[4], rooms[5]))
+        self.readable = ((first, first + self.text_bytes), *self.writable)
         return self.scans.scan(kinds, *places)
 
     def over(self, frames: list[bytes], ids: dict[str, int]) -> None:
@@ -73,9 +73,11 @@ class Bounds:
     def rows_of(self, found: scanner.Found, symbols: Symbols) -> None:
         """Write rows into arrays of just the room they need, whose indexes numpy checks."""
         table = symbols.table
-        kept, levels, _ = rows.listed_updates(*table, found.updates, found.rows)
-        updates, levels = found.updates[:kept], found.rows[:levels]
         received = np.zeros(len(found.kinds), np.int64)
+        kept, levels, _, _ = rows.listed_updates(
+            *table, found.updates, found.rows, received, self.scans.prints_within_ns
+        )
+        updates, levels = found.updates[:kept], found.rows[:levels]
         rows.write_updates(
             updates, levels, levels.view(np.float64), received, 0,
             np.empty(len(levels), rows.CODED_EVENT), np.empty(kept, FRAME), *empty(2, kept),
