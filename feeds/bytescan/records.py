@@ -21,7 +21,6 @@ ID_BEGIN: Final = 11
 TICKER_FRAME: Final = 0
 TICKER_TIME: Final = 1
 TICKER_NAME_BEGIN: Final = 2
-TICKER_LISTING: Final = 2  # once the name is looked up
 TICKER_VALUES: Final = 4
 # Offsets of the words of a record, and the sizes of records, in bytes.
 WORDS: Final = tuple(np.uint64(8 * word) for word in range(UPDATE_WORDS))

@@ -15,7 +15,6 @@ from feeds.bytescan.records import (
     NAME_BEGIN,
     NO_KEY,
     TICKER_FRAME,
-    TICKER_LISTING,
     TICKER_NAME_BEGIN,
     TICKER_TIME,
     TICKER_VALUES,
@@ -112,29 +111,6 @@ def listed_updates(
     return kept, kept_row, old, keyless
 
 
-def listed_tickers(slots: Place, mask: Place, texts: Place, tickers: Ints) -> int:
-    """Give tickers their listing ids and nanoseconds; returns how many were listed, now in front.
-
-    Args:
-        slots: `Symbols.table`, as are the next two.
-        mask: see there.
-        texts: see there.
-        tickers: records, [ticker, TICKER_WORDS], updated in place.
-    """
-    kept = 0
-    for at in range(len(tickers)):
-        begin, end = tickers[at, TICKER_NAME_BEGIN], tickers[at, TICKER_NAME_BEGIN + 1]
-        listing = listing_of(slots, mask, texts, np.uint64(begin), np.uint64(end))
-        if listing != UNLISTED:
-            if kept != at:
-                for word in range(tickers.shape[1]):
-                    tickers[kept, word] = tickers[at, word]
-            tickers[kept, TICKER_LISTING] = listing
-            tickers[kept, TICKER_TIME] *= NS_PER_MS
-            kept += 1
-    return kept
-
-
 def write_updates(
     updates: Ints, levels: Ints, values: Floats, received: Ints, first_row: int,
     events: NDArray[Any], frames: NDArray[Any], keys: Ints, faulty: Ints,
@@ -224,12 +200,16 @@ def _write_events(
 
 
 def write_tickers(
-    tickers: Ints, values: Floats, received: Ints, percent: bool, rows: NDArray[Any], faulty: Ints
-) -> tuple[int, int]:
-    """Write the rows of tickers.
+    slots: Place, mask: Place, texts: Place, tickers: Ints, values: Floats, received: Ints,
+    percent: bool, rows: NDArray[Any], faulty: Ints,
+) -> tuple[int, int]:  # fmt: skip
+    """Write the rows of tickers whose name is listed.
 
     Args:
-        tickers: records, [ticker, TICKER_WORDS], those with a listing id.
+        slots: `Symbols.table`, as are the next two.
+        mask: see there.
+        texts: see there.
+        tickers: records, [ticker, TICKER_WORDS]; the frame indexes of the rows move to the front.
         values: the same memory as float64.
         received: rx_ns by frame index.
         percent: the volatilities are percentages.
@@ -237,24 +217,28 @@ def write_tickers(
         faulty: receives the frame indexes of tickers with a value out of range, without a row.
 
     Returns:
-        How many rows and faulty tickers were written. The frame indexes of the rows are moved to
-        the front of the records.
+        How many rows and faulty tickers were written; the others have no listing.
     """
     written, bad = 0, 0
     for at in range(len(tickers)):
-        if not _in_range(values[at]):
-            faulty[bad] = tickers[at, TICKER_FRAME]
+        begin, end = tickers[at, TICKER_NAME_BEGIN], tickers[at, TICKER_NAME_BEGIN + 1]
+        listing = listing_of(slots, mask, texts, np.uint64(begin), np.uint64(end))
+        frame = tickers[at, TICKER_FRAME]
+        if listing == UNLISTED:
+            pass
+        elif not _in_range(values[at]):
+            faulty[bad] = frame
             bad += 1
-            continue
-        row = rows[written]
-        row["rx_ns"] = received[tickers[at, TICKER_FRAME]]
-        row["ex_ns"] = tickers[at, TICKER_TIME]
-        row["seq"] = 0
-        row["listing_id"] = tickers[at, TICKER_LISTING]
-        _write_values(row, values[at], percent)
-        row["oi_ns"] = 0 if np.isnan(row["open_interest"]) else row["ex_ns"]
-        tickers[written, TICKER_FRAME] = tickers[at, TICKER_FRAME]
-        written += 1
+        else:
+            row = rows[written]
+            row["rx_ns"] = received[frame]
+            row["ex_ns"] = tickers[at, TICKER_TIME] * NS_PER_MS
+            row["seq"] = 0
+            row["listing_id"] = listing
+            _write_values(row, values[at], percent)
+            row["oi_ns"] = 0 if np.isnan(row["open_interest"]) else row["ex_ns"]
+            tickers[written, TICKER_FRAME] = frame
+            written += 1
     return written, bad
 
 

@@ -126,15 +126,14 @@ class ByteScanner:
         batch.add_block(updates.T, levels.T)
 
     def _add_tickers(self, found: Found, batch: Batch) -> None:
-        symbols = Symbols.of(batch.symbols)
-        listed = compiled(rows.listed_tickers)(*symbols.table, found.tickers)
-        batch.skip("unknown_symbol", len(found.tickers) - listed)
-        tickers = found.tickers[:listed]
-        written = np.empty(listed, TICKER)
-        faulty = np.empty(listed, np.int64)
+        symbols, tickers = Symbols.of(batch.symbols), found.tickers
+        count = len(tickers)
+        written, faulty = np.empty(count, TICKER), np.empty(count, np.int64)
         good, bad = compiled(rows.write_tickers)(
-            tickers, tickers.view(np.float64), batch.received, self.percent, written, faulty
-        )
+            *symbols.table, tickers, tickers.view(np.float64), batch.received, self.percent,
+            written, faulty,
+        )  # fmt: skip
+        batch.skip("unknown_symbol", count - good - bad)
         batch.failures += [(index, TICKER_FAULT) for index in faulty[:bad].tolist()]
         batch.add_ticker_rows(tickers[:good, records.TICKER_FRAME], written[:good])
 

@@ -82,16 +82,11 @@ class Bounds:
             updates, levels, levels.view(np.float64), received, 0,
             np.empty(len(levels), rows.CODED_EVENT), np.empty(kept, FRAME), *empty(2, kept),
         )  # fmt: skip
-        kept = rows.listed_tickers(*table, found.tickers)
-        tickers = found.tickers[:kept]
+        tickers, kept = found.tickers, len(found.tickers)
         rows.write_tickers(
-            tickers,
-            tickers.view(np.float64),
-            received,
-            True,
-            np.empty(kept, TICKER),
+            *table, tickers, tickers.view(np.float64), received, True, np.empty(kept, TICKER),
             *empty(1, kept),
-        )
+        )  # fmt: skip
 
 
 def empty(count: int, length: int) -> Ints:
