@@ -118,17 +118,21 @@ def venues() -> list[dict[str, Any]]:
     from benchmarks.peers.venues import PEERS
     from benchmarks.venue_frames import FAMILIES, capture
     from feeds.events import DecodeOut
-    from feeds.venues import VENUES
+    from feeds.symbols import Symbols
+    from feeds.venues import VENUES, warm_up
 
+    warm_up()
     found = []
     for venue in dict.fromkeys(of for of, _, _ in FAMILIES):
         families = [family for of, family, _ in FAMILIES if of == venue]
         wholes = ("okx opt-summary", "binance chain")
         wanted = {f: FRAMES_OF_CHAIN if f in wholes else 2048 for f in families}
-        messages, ids = capture(venue, wanted)
+        messages, listed = capture(venue, wanted)
+        ids = Symbols(listed)
         for family in families:
             some, peer = messages[family], PEERS[family]
             size = 1 if family in wholes else BATCH
+            some = some * -(-size // len(some))  # prints are few: again, until they are a batch
             batches = [some[i : i + size] for i in range(0, len(some), size)]
 
             def ours(batch: list[bytes], venue: str = venue, ids: Any = ids) -> None:

@@ -202,7 +202,7 @@ class Batch:
         self._levels.append(levels)
 
     def add_ticker_rows(self, frames: Ints, rows: NDArray[Any]) -> None:
-        """Take finished TICKER rows, and the frame index of each."""
+        """Take finished TICKER rows, whose array becomes the batch's, and their frame indexes."""
         self._tickers.append((frames, rows))
 
     def add_tickers(
@@ -244,7 +244,7 @@ class Batch:
             faulty = self.writer(updates, levels, self.received, out)
             self.failures += [(index, BOOK_FAULT) for index in faulty]
         if self._tickers:
-            out.tickers.extend(_joined_tickers(self._tickers))
+            out.tickers.adopt(_joined_tickers(self._tickers))
         out.lifecycle.extend(self.lifecycle)
         for reason, count in self._skipped.items():
             out.skipped[reason] = out.skipped.get(reason, 0) + count

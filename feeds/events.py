@@ -120,7 +120,7 @@ class Rows:
     array: NDArray[Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.array = np.empty(0, self.dtype)
+        self.array = _no_rows(self.dtype)
 
     def extend(self, rows: "list[tuple[Any, ...]] | NDArray[Any]") -> None:
         """Append rows, given as tuples in field order or as an array of the dtype."""
@@ -131,6 +131,13 @@ class Rows:
         elif len(rows):
             room[:] = rows
         self.count += len(rows)
+
+    def adopt(self, rows: NDArray[Any]) -> None:
+        """As `extend`, of an array that nobody else keeps: the first is not copied."""
+        if self.count:
+            self.extend(rows)
+        else:
+            self.array, self.count = rows, len(rows)
 
     def room(self, count: int) -> NDArray[Any]:
         """Borrow the places of the next rows; who writes them there raises `count`."""
@@ -146,6 +153,11 @@ class Rows:
     def view(self) -> NDArray[Any]:
         """Borrow the filled part."""
         return self.array[: self.count]
+
+
+@cache
+def _no_rows(dtype: np.dtype[Any]) -> NDArray[Any]:
+    return np.empty(0, dtype)
 
 
 @cache

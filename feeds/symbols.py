@@ -100,9 +100,13 @@ class Symbols(dict[str, int]):
         return self._texts[begin : begin + length].tobytes()
 
 
-def name_hash(text: bytes) -> int:
-    """Hash of a name, by words of eight bytes; `feeds.bytescan.names` computes the same."""
-    key = len(text)
+def name_hash(text: bytes, start: int = 0) -> int:
+    """Hash of a name, by words of eight bytes; `feeds.bytescan.names` computes the same.
+
+    Texts of one length and start that differ in one word alone have different hashes, because each
+    step can be undone.
+    """
+    key = (start + len(text)) & _MASK
     for at in range(0, len(text), _WORD):
         key = ((key ^ int.from_bytes(text[at : at + _WORD], "little")) * HASH_FACTOR) & _MASK
         key ^= key >> 32

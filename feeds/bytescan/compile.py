@@ -28,7 +28,7 @@ _PRIMITIVES: Final = (
     grammar.byte_at, grammar.word_at, grammar.first_byte, grammar.put_int, grammar.put_float,
 )  # fmt: skip
 
-# Calls of a few instructions: a call costs more. `skip` is large, the others are rare.
+# A call takes longer than most of what grammar.py does; `skip` is large, the others are rare.
 _CALLED: Final = ("skip", "_exponent", "_rare_number")
 
 
@@ -57,7 +57,7 @@ def _build(function: Callable[..., Any]) -> Callable[..., Any]:
     folder = _cache_folder(numba.__version__)
     flags: dict[str, Any] = {
         "error_model": "numpy", "nogil": True, "cache": bool(folder), "_nrt": False,
-        "forceinline": function.__module__ == grammar.__name__ and function.__name__ not in _CALLED,
+        "forceinline": _is_inlined(function),
     }  # fmt: skip
     before = numba.config.CACHE_DIR
     # numba asks for the folder when a function is wrapped; the kernels have another one.
@@ -66,6 +66,14 @@ def _build(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(**flags)(bound)  # type: ignore[no-any-return]
     finally:
         numba.config.CACHE_DIR = before
+
+
+def _is_inlined(function: Callable[..., Any]) -> bool:
+    """Whether it is of grammar.py, or takes one member of an object, as a loop asks it to."""
+    name = function.__name__
+    return name.endswith("_field") or (
+        function.__module__ == grammar.__name__ and name not in _CALLED
+    )
 
 
 def _rebound(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -120,17 +120,18 @@ def keys_of(*keys: str) -> Words:
 
 def match(at: Place, table: Words, number: int) -> Place:
     """Place behind text `number` of a table, which must stand here."""
-    if word_at(at) & table[5, number] != table[1, number]:
+    column = np.uint64(number)  # what is signed may count from the end, which takes instructions
+    if word_at(at) & table[5, column] != table[1, column]:
         return REFUSED
-    if table[0, number] > EIGHT:
+    if table[0, column] > EIGHT:
         different = (
-            (word_at(at + EIGHT) & table[6, number] ^ table[2, number])
-            | (word_at(at + _SIXTEEN) & table[7, number] ^ table[3, number])
-            | (word_at(at + _TWENTY_FOUR) & table[8, number] ^ table[4, number])
+            (word_at(at + EIGHT) & table[6, column] ^ table[2, column])
+            | (word_at(at + _SIXTEEN) & table[7, column] ^ table[3, column])
+            | (word_at(at + _TWENTY_FOUR) & table[8, column] ^ table[4, column])
         )
         if different:
             return REFUSED
-    return np.uint64(at + table[0, number])
+    return np.uint64(at + table[0, column])
 
 
 def find(at: Place, table: Words, guess: int) -> tuple[int, Place]:
@@ -202,6 +203,14 @@ def member(at: Place, keys: Words, guess: int) -> tuple[int, int, Place]:
 def skip_member(at: Place) -> Place:
     """Place behind the value of an unknown key, whose place `member` gave."""
     return skip(at) if at != REFUSED else REFUSED
+
+
+def skip_text(at: Place) -> Place:
+    """As `skip`, soonest where a string begins."""
+    if byte_at(at) != QUOTE:
+        return skip(at)
+    at = string(at)
+    return at + ONE if at != REFUSED else REFUSED
 
 
 def text(at: Place, begin_at: Place) -> Place:

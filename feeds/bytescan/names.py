@@ -15,6 +15,7 @@ _SLOT_BYTES: Final = np.uint64(8 * SLOT_WORDS)
 _BEGIN: Final = np.uint64(8)
 _LENGTH: Final = np.uint64(16)
 _KEPT: Final = np.uint64(24)
+_NO_START: Final = np.uint64(0)
 _FREE: Final = np.uint64(SLOT_FREE)
 _GONE: Final = np.uint64(SLOT_GONE)
 _OFFSET: Final = np.uint64(ID_OFFSET)
@@ -30,7 +31,7 @@ def listing_of(slots: Place, mask: Place, texts: Place, begin: Place, end: Place
         begin: address of the name.
         end: address behind it; eight bytes more may be read.
     """
-    key = _hash(begin, end)
+    key = name_hash(begin, end, _NO_START)
     number = key & mask
     while True:
         slot = slots + number * _SLOT_BYTES
@@ -43,8 +44,15 @@ def listing_of(slots: Place, mask: Place, texts: Place, begin: Place, end: Place
         number = (number + ONE) & mask
 
 
-def _hash(at: Place, end: Place) -> np.uint64:
-    key = end - at
+def name_hash(at: Place, end: Place, start: np.uint64) -> np.uint64:
+    """Hash of the name between two places, as `feeds.symbols.name_hash`; eight bytes more are read.
+
+    Args:
+        at: address of the name.
+        end: address behind it.
+        start: the hash of what came before it, 0 if nothing.
+    """
+    key = start + (end - at)
     while at < end:
         word = word_at(at)
         if end - at < EIGHT:

@@ -1,10 +1,13 @@
 """Stage 2 of 8: parts of messages of venues that write their numbers as text: levels, quotes."""
 
+from typing import Final
+
 import numpy as np
 
 from feeds.bytescan.grammar import (
     CLOSE_LIST,
     COMMA,
+    EIGHT,
     ONE,
     OPEN_LIST,
     REFUSED,
@@ -15,8 +18,10 @@ from feeds.bytescan.grammar import (
     put_float,
     put_int,
     quoted_number,
+    word_at,
 )
-from feeds.bytescan.records import AMOUNT_MAX, PRICE_MAX, ROW_BYTES, WORDS
+from feeds.bytescan.names import name_hash
+from feeds.bytescan.records import AMOUNT_MAX, ID_BEGIN, NAME_BEGIN, PRICE_MAX, ROW_BYTES, WORDS
 from feeds.columns import (
     ASK,
     ASK_ROWS,
@@ -29,6 +34,8 @@ from feeds.columns import (
     QUOTE_CODE,
     SEQ_PREV,
 )
+
+_NOTHING: Final = np.uint64(0)
 
 
 def levels(at: Place, row: Place, rows_end: Place, code: int) -> tuple[Place, Place]:
@@ -59,6 +66,14 @@ def _level(at: Place, row: Place, code: int) -> Place:
     put_float(row + WORDS[1], size)
     put_int(row + WORDS[2], code)
     return at + ONE
+
+
+def put_key(update: Place) -> None:
+    """Write the key of a print whose id counts within its instrument: `trade_keys.key_within`."""
+    name, trade_id = update + WORDS[NAME_BEGIN], update + WORDS[ID_BEGIN]
+    hashed = name_hash(word_at(name), word_at(name + EIGHT), _NOTHING)
+    hashed = name_hash(word_at(trade_id), word_at(trade_id + EIGHT), hashed)
+    put_int(update + WORDS[KEY], hashed)
 
 
 def put_quote(update: Place, row: Place, no_bid: bool, no_ask: bool, key: int) -> Place:

@@ -23,7 +23,6 @@ ID_BEGIN: Final = 11
 TICKER_FRAME: Final = 0
 TICKER_TIME: Final = 1
 TICKER_NAME_BEGIN: Final = 2
-TICKER_LISTING: Final = 2  # once the name is looked up
 TICKER_VALUES: Final = 4
 TICKER_TEXT: Final = 16
 # Offsets of the words of a record, and the sizes of records, in bytes.

@@ -16,9 +16,7 @@ from feeds.bytescan.records import (
     NO_KEY,
     OF_TICKER,
     TICKER_FRAME,
-    TICKER_LISTING,
     TICKER_NAME_BEGIN,
-    TICKER_TEXT,
     TICKER_TIME,
     TICKER_VALUES,
 )
@@ -69,9 +67,10 @@ assert CODED_EVENT.itemsize == EVENT.itemsize
 
 
 def listed_updates(
-    slots: Place, mask: Place, texts: Place, updates: Ints, rows: Ints
-) -> tuple[int, int, int, int]:
-    """Give updates their listing ids and nanoseconds; move the listed ones to the front.
+    slots: Place, mask: Place, texts: Place, updates: Ints, rows: Ints, received: Ints,
+    prints_within_ns: int,
+) -> tuple[int, int, int, int, int]:  # fmt: skip
+    """Give updates their listing ids and nanoseconds; move those that count to the front.
 
     Args:
         slots: `Symbols.table`, as are the next two.
@@ -79,17 +78,25 @@ def listed_updates(
         texts: see there.
         updates: records, [update, UPDATE_WORDS], updated in place.
         rows: their rows, [row, ROW_WORDS], as well.
+        received: rx_ns by frame index.
+        prints_within_ns: a print longer before its frame is old.
 
     Returns:
-        How many updates and rows are left, how many prints of them have no key yet, and how many
-        updates were not listed, less the quotes of tickers.
+        How many updates and rows are left, how many listed prints were old, how many updates were
+        not listed, less the quotes of tickers, and how many prints that are left have no key yet.
     """
-    kept, kept_row, row, keyless, unlisted = 0, 0, 0, 0, 0
+    kept, kept_row, row, old, unlisted, keyless = 0, 0, 0, 0, 0, 0
     for at in range(len(updates)):
         count = updates[at, BID_ROWS] + updates[at, ASK_ROWS]
         begin, end = updates[at, NAME_BEGIN], updates[at, NAME_BEGIN + 1]
         listing = listing_of(slots, mask, texts, np.uint64(begin), np.uint64(end))
-        if listing != UNLISTED:
+        ex_ns = updates[at, EX_NS] * NS_PER_MS
+        is_print = updates[at, CODE] & KIND_BITS == _TRADE
+        if listing == UNLISTED:
+            unlisted += updates[at, CODE] != QUOTE_CODE or updates[at, KEY] != OF_TICKER
+        elif is_print and received[updates[at, FRAME_INDEX]] - ex_ns > prints_within_ns:
+            old += 1
+        else:
             if kept != at:
                 for word in range(updates.shape[1]):
                     updates[kept, word] = updates[at, word]
@@ -97,49 +104,13 @@ def listed_updates(
                     for word in range(rows.shape[1]):
                         rows[kept_row + level, word] = rows[row + level, word]
             updates[kept, LISTING] = listing
-            updates[kept, EX_NS] *= NS_PER_MS
-            if updates[kept, CODE] & KIND_BITS == _TRADE and updates[kept, KEY] == NO_KEY:
+            updates[kept, EX_NS] = ex_ns
+            if is_print and updates[kept, KEY] == NO_KEY:
                 keyless += 1
             kept += 1
             kept_row += count
-        elif updates[at, CODE] != QUOTE_CODE or updates[at, KEY] != OF_TICKER:
-            unlisted += 1
         row += count
-    return kept, kept_row, keyless, unlisted
-
-
-def listed_tickers(slots: Place, mask: Place, texts: Place, tickers: Ints) -> tuple[int, int]:
-    """Give tickers their listing ids and nanoseconds; move the listed ones to the front.
-
-    Args:
-        slots: `Symbols.table`, as are the next two.
-        mask: see there.
-        texts: see there.
-        tickers: records, [ticker, TICKER_WORDS], updated in place.
-
-    Returns:
-        How many are left, and how many were not listed, less those behind another ticker.
-    """
-    kept, unlisted = 0, 0
-    before = False
-    for at in range(len(tickers)):
-        begin, end = tickers[at, TICKER_NAME_BEGIN], tickers[at, TICKER_NAME_BEGIN + 1]
-        listing = listing_of(slots, mask, texts, np.uint64(begin), np.uint64(end))
-        listed = listing != UNLISTED
-        if tickers[at, TICKER_TIME] < 0:
-            tickers[at, TICKER_TIME] = ~tickers[at, TICKER_TIME]
-            listed = listed and before
-        else:
-            unlisted += not listed
-            before = listed
-        if listed:
-            if kept != at:
-                for word in range(TICKER_TEXT):
-                    tickers[kept, word] = tickers[at, word]
-            tickers[kept, TICKER_LISTING] = listing
-            tickers[kept, TICKER_TIME] *= NS_PER_MS
-            kept += 1
-    return kept, unlisted
+    return kept, kept_row, old, unlisted, keyless
 
 
 def write_updates(
@@ -231,12 +202,16 @@ def _write_events(
 
 
 def write_tickers(
-    tickers: Ints, values: Floats, received: Ints, percent: bool, rows: NDArray[Any], faulty: Ints
-) -> tuple[int, int]:
-    """Write the rows of tickers.
+    slots: Place, mask: Place, texts: Place, tickers: Ints, values: Floats, received: Ints,
+    percent: bool, rows: NDArray[Any], faulty: Ints,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Write the rows of tickers whose name is listed.
 
     Args:
-        tickers: records, [ticker, TICKER_WORDS], those with a listing id.
+        slots: `Symbols.table`, as are the next two.
+        mask: see there.
+        texts: see there.
+        tickers: records, [ticker, TICKER_WORDS]; the frame indexes of the rows move to the front.
         values: the same memory as float64.
         received: rx_ns by frame index.
         percent: the volatilities are percentages.
@@ -244,25 +219,38 @@ def write_tickers(
         faulty: receives the frame indexes of tickers with a value out of range, without a row.
 
     Returns:
-        How many rows and faulty tickers were written. The frame indexes of the rows are moved to
-        the front of the records.
+        How many rows and faulty tickers were written, and how many were not listed, less those
+        behind another ticker.
     """
-    written, bad = 0, 0
+    written, bad, unlisted = 0, 0, 0
+    before = False
     for at in range(len(tickers)):
-        if not _in_range(values[at]):
-            faulty[bad] = tickers[at, TICKER_FRAME]
+        begin, end = tickers[at, TICKER_NAME_BEGIN], tickers[at, TICKER_NAME_BEGIN + 1]
+        listing = listing_of(slots, mask, texts, np.uint64(begin), np.uint64(end))
+        frame, time = tickers[at, TICKER_FRAME], tickers[at, TICKER_TIME]
+        listed = listing != UNLISTED
+        if time < 0:
+            time = ~time
+            listed = listed and before
+        else:
+            before = listed
+            unlisted += not listed
+        if not listed:
+            pass
+        elif not _in_range(values[at]):
+            faulty[bad] = frame
             bad += 1
-            continue
-        row = rows[written]
-        row["rx_ns"] = received[tickers[at, TICKER_FRAME]]
-        row["ex_ns"] = tickers[at, TICKER_TIME]
-        row["seq"] = 0
-        row["listing_id"] = tickers[at, TICKER_LISTING]
-        _write_values(row, values[at], percent)
-        row["oi_ns"] = 0 if np.isnan(row["open_interest"]) else row["ex_ns"]
-        tickers[written, TICKER_FRAME] = tickers[at, TICKER_FRAME]
-        written += 1
-    return written, bad
+        else:
+            row = rows[written]
+            row["rx_ns"] = received[frame]
+            row["ex_ns"] = time * NS_PER_MS
+            row["seq"] = 0
+            row["listing_id"] = listing
+            _write_values(row, values[at], percent)
+            row["oi_ns"] = 0 if np.isnan(row["open_interest"]) else row["ex_ns"]
+            tickers[written, TICKER_FRAME] = frame
+            written += 1
+    return written, bad, unlisted
 
 
 def _in_range(ticker: Floats) -> bool:

@@ -24,7 +24,7 @@ class Bounds:
     """Memory primitives that refuse an address outside the text or the rooms of one scan."""
 
     def __init__(self, scans: ByteScanner, module: ModuleType) -> None:
-        self.scans, self.modules = scans, (grammar, quoted, module)
+        self.scans, self.modules = scans, (grammar, names, quoted, module)
         self.readable = self.writable = ((0, 0),)
 
     def inside(self, at: Any, width: int, places: tuple[tuple[int, int], ...]) -> None:
@@ -48,8 +48,8 @@ class Bounds:
 
     def scan(self, kinds: Any, *places: Any) -> Any:
         first, *rooms = map(int, places)
-        self.readable = ((first, first + self.text_bytes),)
         self.writable = ((rooms[0], rooms[1]), (rooms[2], rooms[3]), (rooms[4], rooms[5]))
+        self.readable = ((first, first + self.text_bytes), *self.writable)
         return self.scans.scan(kinds, *places)
 
     def over(self, frames: list[bytes], ids: dict[str, int]) -> None:
@@ -62,36 +62,30 @@ class Bounds:
             for module in self.modules:
                 own = {name: of for name, of in watched.items() if hasattr(module, name)}
                 stack.enter_context(mock.patch.multiple(module, **own))
-            stack.enter_context(mock.patch.object(names, "word_at", self.word_at))
             stack.enter_context(np.errstate(over="ignore"))
             found = self.scans.found(self.scan, frames)
-            # A name may stand in the record of its ticker.
             self.readable += tuple(
-                (area.ctypes.data, area.ctypes.data + area.nbytes)
-                for area in (*symbols.areas, found.tickers)
+                (area.ctypes.data, area.ctypes.data + area.nbytes) for area in symbols.areas
             )
             self.rows_of(found, symbols)
 
     def rows_of(self, found: scanner.Found, symbols: Symbols) -> None:
         """Write rows into arrays of just the room they need, whose indexes numpy checks."""
         table = symbols.table
-        kept, levels, *_ = rows.listed_updates(*table, found.updates, found.rows)
-        updates, levels = found.updates[:kept], found.rows[:levels]
         received = np.zeros(len(found.kinds), np.int64)
+        kept, levels, *_ = rows.listed_updates(
+            *table, found.updates, found.rows, received, self.scans.prints_within_ns
+        )
+        updates, levels = found.updates[:kept], found.rows[:levels]
         rows.write_updates(
             updates, levels, levels.view(np.float64), received, 0,
             np.empty(len(levels), rows.CODED_EVENT), np.empty(kept, FRAME), *empty(2, kept),
         )  # fmt: skip
-        kept, _ = rows.listed_tickers(*table, found.tickers)
-        tickers = found.tickers[:kept]
+        tickers, kept = found.tickers, len(found.tickers)
         rows.write_tickers(
-            tickers,
-            tickers.view(np.float64),
-            received,
-            True,
-            np.empty(kept, TICKER),
+            *table, tickers, tickers.view(np.float64), received, True, np.empty(kept, TICKER),
             *empty(1, kept),
-        )
+        )  # fmt: skip
 
 
 def empty(count: int, length: int) -> Ints:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from feeds.columns import Batch
 from feeds.events import Flag, FrameKind, Kind
-from feeds.trade_keys import trade_key
+from feeds.trade_keys import key_within
 from feeds.venues import binance
 from feeds.venues.binance import scan
 from feeds.venues.binance.decode import SCANNER, _expiry_ns
@@ -238,8 +238,8 @@ def test_scanned_and_read_messages_keep_the_order_of_their_frames():
 
 def test_keys_of_scanned_trades_are_of_option_and_number():
     out = clean(binance, [trade(), trade(s=PUT), trade(t=0, X=None)], IDS)
-    assert out.trade_keys == [trade_key(f"{CALL}:2159"), trade_key(f"{PUT}:2159"),
-                              trade_key(f"{CALL}:0")]  # fmt: skip
+    assert out.trade_keys == [key_within(CALL, "2159"), key_within(PUT, "2159"),
+                              key_within(CALL, "0")]  # fmt: skip
     assert tuples(out.rows.view(), "side", "price", "size", "seq", "ex_ns") == [
         (-1, 15.0, np.float32(0.19), 2159, 1789953406026 * MS),
         (-1, 15.0, np.float32(0.19), 2159, 1789953406026 * MS),

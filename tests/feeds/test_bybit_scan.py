@@ -13,7 +13,7 @@ from hypothesis import given
 
 from feeds.columns import Batch
 from feeds.events import Flag, FrameKind, Kind
-from feeds.trade_keys import trade_key
+from feeds.trade_keys import key_within
 from feeds.venues.bybit import scan
 from feeds.venues.bybit.decode import SCANNER
 from tests.feeds.bounds import Bounds, damaged
@@ -230,8 +230,8 @@ def test_a_scanned_side_without_a_price_has_no_size():
 def test_keys_of_scanned_trades_are_of_instrument_and_id():
     out = clean([TAKEN["trades"]])
     assert out.trade_keys == [
-        trade_key(f"{CALL} {trade()['i']}"), trade_key(f"{PUT} x"),
-        trade_key(f"{CALL} {trade()['i']}"),
+        key_within(CALL, trade()['i']), key_within(PUT, "x"),
+        key_within(CALL, trade()['i']),
     ]  # fmt: skip
     assert out.rows.view()["side"].tolist() == [1, -1, 1]
     assert out.rows.view()["seq"].tolist() == [76572340339, 76572340339, 1]

@@ -38,7 +38,7 @@ from feeds.columns import (
 from feeds.errors import SymbolError
 from feeds.events import DecodeOut, Flag, LifecycleNotice, ListingState
 from feeds.grammar import default_expiry_ns, parse
-from feeds.trade_keys import structure_code, trade_key, trade_keys
+from feeds.trade_keys import keys_within, structure_code
 from feeds.venues.binance import scan, wire
 from feeds.venues.binance.scan import EXPONENT, IV_FLOOR, YEAR_NS
 from feeds.venues.binance.universe import NAME
@@ -201,22 +201,14 @@ def _add_trades(indexes: list[int], batch: Batch) -> None:
     for at, trade in enumerate(trades):
         if trade.kind == BLOCK:
             # The venue does not say which prints are legs of one block: each stands alone.
-            name = _trade_name(trade.instrument_name, trade.trade_id)
+            name = f"{trade.instrument_name}:{trade.trade_id}"
             block[CODE, at] |= structure_code(Flag.BLOCK, name)
     bought = np.array([t.side is wire.Side.BUY for t in trades], np.bool_)
     block[BID_ROWS], block[ASK_ROWS] = bought, ~bought
-    block[KEY] = trade_keys([_trade_name(t.instrument_name, t.trade_id) for t in trades])
+    # Ids are counted per instrument.
+    block[KEY] = keys_within([(t.instrument_name, str(t.trade_id)) for t in trades])
     prices, sizes = floats([t.price for t in trades]), floats([t.size for t in trades])
     batch.add_updates(block, prices, sizes)
-
-
-def _trade_name(instrument_name: str, trade_id: int | str) -> str:
-    """Ids are counted per instrument."""
-    return f"{instrument_name}:{trade_id}"
-
-
-def _key_of(instrument_name: str, trade_id: str) -> int:
-    return trade_key(_trade_name(instrument_name, trade_id))
 
 
 def _carry_indexes(tickers: Floats) -> None:
@@ -225,7 +217,7 @@ def _carry_indexes(tickers: Floats) -> None:
     exponents[:] = tickers[:, TICKER_VALUES + _INDEX] * np.exp(exponents)
 
 
-SCANNER: Final = ByteScanner(scan.scan, key_of=_key_of, finish_tickers=_carry_indexes)
+SCANNER: Final = ByteScanner(scan.scan, finish_tickers=_carry_indexes)
 warm_up: Final = SCANNER.warm_up
 
 

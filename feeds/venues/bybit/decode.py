@@ -35,7 +35,7 @@ from feeds.columns import (
 )
 from feeds.events import DecodeOut, Flag
 from feeds.sequence import NO_PREVIOUS as COUNTS_ANEW
-from feeds.trade_keys import trade_key, trade_keys
+from feeds.trade_keys import keys_within
 from feeds.venues.bybit import scan, wire
 from feeds.venues.bybit.scan import RESTARTED_AT, SEQ_OF_UPDATE_0
 from feeds.venues.bybit.universe import NAME, index_symbol
@@ -54,17 +54,7 @@ _ROUTES_OF_BYTES: Final = tuple((PREFIX + head.encode(), family) for head, famil
 _BLOCK: Final = int(Flag.BLOCK) << FLAGS_SHIFT
 _MARK, _INDEX = TICKER_FIELDS.index("mark"), TICKER_FIELDS.index("index")
 
-
-def _trade_name(instrument_name: str, trade_id: str) -> str:
-    """Whether an id may name prints of two instruments is not documented."""
-    return f"{instrument_name} {trade_id}"
-
-
-def _key_of(instrument_name: str, trade_id: str) -> int:
-    return trade_key(_trade_name(instrument_name, trade_id))
-
-
-SCANNER: Final = ByteScanner(scan.scan, bytes_per=(64, 10, 48), key_of=_key_of)
+SCANNER: Final = ByteScanner(scan.scan, bytes_per=(64, 10, 48))
 warm_up: Final = SCANNER.warm_up
 
 # Takes the frames of one family, by their indexes in ascending order.
@@ -219,7 +209,8 @@ def _add_trades(indexes: list[int], batch: Batch) -> None:
     block[CODE] = ints([TRADE_CODE | _BLOCK if t.block else TRADE_CODE for t in trades])
     bought = np.array([t.side == "Buy" for t in trades], np.bool_)
     block[BID_ROWS], block[ASK_ROWS] = bought, ~bought
-    block[KEY] = trade_keys([_trade_name(t.instrument_name, t.trade_id) for t in trades])
+    # Whether an id may name prints of two instruments is not documented.
+    block[KEY] = keys_within([(t.instrument_name, t.trade_id) for t in trades])
     batch.add_updates(block, floats([t.price for t in trades]), floats([t.size for t in trades]))
 
 

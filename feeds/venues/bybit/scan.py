@@ -38,13 +38,12 @@ from feeds.bytescan.grammar import (
     word_at,
     words_of,
 )
-from feeds.bytescan.quoted import levels, put_quote
+from feeds.bytescan.quoted import levels, put_key, put_quote
 from feeds.bytescan.records import (
     AMOUNT_MAX,
     ID_BEGIN,
     LEFT,
     NAME_BEGIN,
-    NO_KEY,
     OF_TICKER,
     PRICE_MAX,
     ROW_BYTES,
@@ -70,7 +69,6 @@ from feeds.columns import (
     BOOK_SNAPSHOT_CODE,
     CODE,
     EX_NS,
-    KEY,
     LAST,
     NO_PREVIOUS,
     SEQ,
@@ -426,7 +424,6 @@ def _trade(at: Place, update: Place, row: Place) -> Place:
     put_int(update + WORDS[CODE], TRADE_CODE)
     put_int(update + WORDS[SEQ], 0)
     put_int(update + WORDS[SEQ_PREV], NO_PREVIOUS)
-    put_int(update + WORDS[KEY], NO_KEY)
     seen, guess = 0, 0
     while byte_at(at) != CLOSE_OBJECT:
         found, bit, at = member(at, _TRADE_KEYS, guess)
@@ -437,7 +434,10 @@ def _trade(at: Place, update: Place, row: Place) -> Place:
             return REFUSED
         seen |= bit
         guess = found + 1
-    return at + ONE if seen & _TRADE_NEEDED == _TRADE_NEEDED else REFUSED
+    if seen & _TRADE_NEEDED != _TRADE_NEEDED:
+        return REFUSED
+    put_key(update)
+    return at + ONE
 
 
 def _trade_field(at: Place, found: int, update: Place, row: Place) -> Place:
