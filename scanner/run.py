@@ -172,6 +172,7 @@ class LiveRun:
                 self._stopping.set()
                 for session in self.sessions.values():
                     session.stop()
+            self.intake.drain()  # What came behind the last tick is counted, as in a replay.
         finally:
             self._worker.shutdown()
             self.journal.close()
