@@ -1,9 +1,10 @@
-"""Frames of every emulated venue, as its emulator sends them, for the decode question."""
+"""Frames of every emulated venue, as its emulator sends them, for the questions about feeds."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Final
 
+from feeds.contract import Listing
 from feeds.emulator.market import Market
 from feeds.emulator.profiles import PROFILES
 from feeds.emulator.server import VenueServer
@@ -27,8 +28,27 @@ FAMILIES: Final = (
 _ENDS: Final = {"binance depth10": "@depth10@100ms", "binance chain": "@optionMarkPrice"}
 
 
-def capture(venue: str, wanted: dict[str, int]) -> tuple[dict[str, list[bytes]], dict[str, int]]:
-    """Frames by family, as many as wanted of each if the market gives them, and listing ids.
+@dataclass
+class Captured:
+    """What a venue sent.
+
+    frames: by family, in order.
+    first: what it answered to subscriptions: snapshots of books among it.
+    listings: place = listing id.
+    """
+
+    frames: dict[str, list[bytes]]
+    first: list[bytes]
+    listings: tuple[Listing, ...]
+
+    @property
+    def ids(self) -> dict[str, int]:
+        """Listing ids by symbol."""
+        return {listing.symbol: n for n, listing in enumerate(self.listings)}
+
+
+def capture(venue: str, wanted: dict[str, int]) -> Captured:
+    """Frames by family, as many as wanted of each if the market gives them.
 
     Args:
         venue: name of an emulated one.
@@ -44,23 +64,24 @@ def capture(venue: str, wanted: dict[str, int]) -> tuple[dict[str, list[bytes]],
             found[family].append(content)
 
     server.deliver = take  # type: ignore[method-assign]
-    _listen(server, VENUES[venue])
+    first = _listen(server, VENUES[venue])
     for _ in range(STEPS_MAX):
         server.publish(market.step())
         if all(len(found[family]) >= count for family, count in wanted.items()):
             break
-    ids = {listing.symbol: n for n, listing in enumerate(market.universe.listings)}
-    return dict(found), ids
+    return Captured(dict(found), first, tuple(market.universe.listings))
 
 
-def _listen(server: VenueServer, venue: Venue) -> None:
-    """Send the server what the adapter would, as if over sockets."""
+def _listen(server: VenueServer, venue: Venue) -> list[bytes]:
+    """Send the server what the adapter would, as if over sockets; returns what it answered."""
+    answers: list[bytes] = []
     universe = server.market.universe
     listings = universe.listings[: universe.public]
     for plan in venue.subscriptions(listings, ChannelOptions(), venue.LIMITS):
-        client = _Client(path=plan.path)
+        client = _Client(path=plan.path, put_into=answers)
         for request in plan.requests:
             server.receive(client, request.text)  # type: ignore[arg-type]
+    return answers
 
 
 @dataclass(eq=False)
@@ -68,11 +89,13 @@ class _Client:
     """What a server needs of a connection that nobody reads."""
 
     path: str
+    put_into: list[bytes]
     channels: set[str] = field(default_factory=set)
     heartbeat_ns: int = 0
     next_beat_ns: int = 0
 
-    def put(self, _content: bytes, _now_ns: int) -> bool:
+    def put(self, content: bytes, _now_ns: int) -> bool:
+        self.put_into.append(content)
         return True
 
 

@@ -1,0 +1,72 @@
+"""The sections of docs/PERFORMANCE.md on feeds, from what benchmarks/run.py found."""
+
+from typing import Any
+
+PEERS = ("msgspec", "orjson", "cryptofeed", "ccxt")
+RATIO_MAX = 1.2  # of msgspec typed, Deribit
+VENUES_MUST = 1.5  # times msgspec typed, of every kind
+
+Row = dict[str, Any]
+
+
+def decode(found: Row) -> list[str]:
+    """Deribit's frames."""
+    lines = [
+        "## Decode", "",
+        "Deribit frames to event rows, batches of 256, processor time of one core, median of 15 interleaved rounds, beside",
+        "decoders to float64 columns, msgspec typed (`benchmarks/peers/decode.py`) and orjson typed by hand (`benchmarks/peers/dicts.py`), which",
+        "do not build change ids, flags, trade keys or the frame table, and beside the whole handlers of cryptofeed and ccxt pro, which keep",
+        "books and call back. Levels, prices and sizes of all were equal before any was timed. `scanned` frames were taken by the byte scanner;",
+        "`without` is the time of all of them by msgspec alone (blocks, snapshots, windows, and whatever else the scanner refuses). Floor of",
+        f"this version: ratio {RATIO_MAX} of ours to msgspec typed. Printed by `benchmarks/run.py decode`.", "",
+        f"Peers: {_versions(found)}.", "",
+        "| frame | bytes | us | messages/s | ratio | floor | scanned | without us | msgspec us | orjson us | cryptofeed us | ccxt us |",
+        "|---|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|--:|",
+    ]  # fmt: skip
+    for r in found["cases"]:
+        us, ratio = r["us"], 1 / r["times"]["msgspec"]
+        met = "met" if ratio <= RATIO_MAX else "**missed**"
+        lines.append(
+            f"| {r['kind']} | {r['bytes']} | {us['ours']:.2f} | {1e6 / us['ours']:,.0f} | {ratio:.2f} | {met} | "
+            f"{r['scanned']:.0%} | {us['alone']:.2f} | {_peers(r)} |"
+        )
+    return [*lines, "", *_absences(found)]
+
+
+def venues(found: Row) -> list[str]:
+    """The frames of the others."""
+    lines = [
+        "Other venues, frames as their emulators send them, batches of 256 (whole chains one by one), beside the same peers; no byte scanner",
+        "reads them yet, so that rows, sequence, flags and keys come on top of what the decoders do. Must: 1.5 times msgspec typed for each.",
+        "Prints are rare, so that those there were are repeated until they fill a batch. Printed by `benchmarks/run.py venues`.", "",
+        "| frame | frames | bytes | event rows | tickers | us | times msgspec | must | msgspec us | orjson us | cryptofeed us | ccxt us |",
+        "|---|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|",
+    ]  # fmt: skip
+    for r in found["cases"]:
+        times = r["times"]["msgspec"]
+        met = "met" if times >= VENUES_MUST else "**missed**"
+        lines.append(
+            f"| {r['kind']} | {r['frames']:,} | {r['bytes']:,} | {r['rows']:.1f} | {r['tickers']:.1f} | {r['us']['ours']:.2f} | "
+            f"{times:.2f} | {met} | {_peers(r)} |"
+        )
+    return [*lines, "", *_absences(found)]
+
+
+def _peers(row: Row) -> str:
+    return " | ".join(f"{row['us'][name]:.2f}" if name in row["us"] else "-" for name in PEERS)
+
+
+def _versions(found: Row) -> str:
+    return ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+
+
+def _absences(found: Row) -> list[str]:
+    """Why there are dashes."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in found["cases"]:
+        for library, reason in row["absent"].items():
+            reasons.setdefault((library, reason), []).append(row["kind"])
+    if not reasons:
+        return []
+    words = [f"{library} has no figure for {', '.join(kinds)}: {reason}" for (library, reason), kinds in reasons.items()]  # fmt: skip
+    return ["Dashes: " + "; ".join(words) + ".", ""]
