@@ -26,6 +26,7 @@ def write(results: dict[str, Any], path: Path) -> None:
         lines += [f"Asked again since, on such a machine: {', '.join(words)}.", ""]
     lines += report_feeds.decode(results["decode"])
     lines += report_feeds.venues(results["venues"])
+    lines += report_feeds.loopback(results["loopback"])
     lines += _scan(results["scan"])
     lines += _own_scan(results["own_scan"])
     lines += _universe(results["universe"])

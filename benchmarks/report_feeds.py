@@ -3,6 +3,7 @@
 from typing import Any
 
 PEERS = ("msgspec", "orjson", "cryptofeed", "ccxt")
+LOOPBACK_MUST = 4.0  # times cryptofeed's handler alone
 RATIO_MAX = 1.2  # of msgspec typed, Deribit
 VENUES_MUST = 1.5  # times msgspec typed, of every kind
 
@@ -50,6 +51,31 @@ def venues(found: Row) -> list[str]:
             f"{times:.2f} | {met} | {_peers(r)} |"
         )
     return [*lines, "", *_absences(found)]
+
+
+def loopback(found: Row) -> list[str]:
+    """Receive, decode, apply."""
+    us, times = found["us"], found["times"]
+    lines = [
+        "## Receive, decode and apply", "",
+        f"{found['frames']:,} captured frames of the emulated Deribit (books, tickers, trades; {found['bytes']} bytes on average), sent over",
+        "loopback as fast as the socket takes them by another process. A whole live run receives, stamps, journals (to memory), decodes, applies",
+        "and scans; cryptofeed's handler is given the same frames without a socket and keeps its books. `alone` is a client that receives and",
+        "counts, nothing else. Processor time of the whole process, medians of interleaved rounds. Must: 4 times cryptofeed, with our receiving",
+        "and without its. Printed by `benchmarks/run.py loopback`.", "",
+        f"Libraries: {_versions(found)}. Best prices of {found['books']} books were equal before any time was printed.", "",
+        "| what | us a frame | frames/s a core | of the live run |", "|---|--:|--:|--:|",
+        *(f"| {name} | {spent:.2f} | {1e6 / spent:,.0f} | {times[name]:.2f} |" for name, spent in us.items()), "",
+    ]  # fmt: skip
+    if "cryptofeed" in us:
+        met = "met" if times["cryptofeed"] >= LOOPBACK_MUST else "**missed**"
+        lines += [f"Times cryptofeed's handler: {times['cryptofeed']:.1f} (must {LOOPBACK_MUST:g}: {met}).", ""]  # fmt: skip
+    inside = ", ".join(f"{name} {spent:.2f}" for name, spent in found["parts"].items())
+    lines += [f"Inside, one after the other without a socket, us a frame: {inside}.", ""]
+    if "picows alone" in us:
+        saved = us["aiohttp alone"] - us["picows alone"]
+        lines += [f"What another client would give: picows receives for {saved:.2f} us less a frame than aiohttp does.", ""]  # fmt: skip
+    return lines
 
 
 def _peers(row: Row) -> str:

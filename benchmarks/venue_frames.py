@@ -1,10 +1,13 @@
 """Frames of every emulated venue, as its emulator sends them, for the questions about feeds."""
 
 from collections import defaultdict
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
 from feeds.contract import Listing
+from feeds.emulator.deribit.rpc import result_text
+from feeds.emulator.deribit.server import DeribitServer
 from feeds.emulator.market import Market
 from feeds.emulator.profiles import PROFILES
 from feeds.emulator.server import VenueServer
@@ -12,6 +15,7 @@ from feeds.emulator.servers import SERVERS
 from feeds.venue import ChannelOptions, Venue
 from feeds.venues import VENUES
 
+SEED: Final = 7
 START_NS: Final = 1_790_000_000_000_000_000
 LISTINGS: Final = 200
 STEPS_MAX: Final = 3_000
@@ -54,8 +58,7 @@ def capture(venue: str, wanted: dict[str, int]) -> Captured:
         venue: name of an emulated one.
         wanted: family of FAMILIES to the number of frames.
     """
-    market = Market(7, START_NS, LISTINGS, profile=PROFILES[venue])
-    server = SERVERS[venue](market, 7)
+    market = Market(SEED, START_NS, LISTINGS, profile=PROFILES[venue])
     found: defaultdict[str, list[bytes]] = defaultdict(list)
 
     def take(channel: str, content: bytes) -> None:
@@ -63,13 +66,51 @@ def capture(venue: str, wanted: dict[str, int]) -> Captured:
         if family in wanted and len(found[family]) < wanted[family]:
             found[family].append(content)
 
-    server.deliver = take  # type: ignore[method-assign]
+    server = _tapped(venue, market, take)
     first = _listen(server, VENUES[venue])
     for _ in range(STEPS_MAX):
         server.publish(market.step())
         if all(len(found[family]) >= count for family, count in wanted.items()):
             break
     return Captured(dict(found), first, tuple(market.universe.listings))
+
+
+def stream(venue: str, words: Collection[str], count: int, start_ns: int) -> Captured:
+    """The first frames of a venue whose channels begin with one of the words, as they come.
+
+    Raises:
+        AssertionError: the market did not give so many.
+    """
+    market = Market(SEED, start_ns, LISTINGS, profile=PROFILES[venue])
+    found: list[bytes] = []
+
+    def take(channel: str, content: bytes) -> None:
+        if channel.partition(".")[0] in words:
+            found.append(content)
+
+    server = _tapped(venue, market, take)
+    first = _listen(server, VENUES[venue])
+    for _ in range(STEPS_MAX):
+        if len(found) >= count:
+            return Captured({"": found[:count]}, first, tuple(market.universe.listings))
+        server.publish(market.step())
+    raise AssertionError(f"{venue}: {len(found)} frames, expected {count}")
+
+
+def deribit_instruments(start_ns: int) -> bytes:
+    """The answer that lists the instruments of the same market."""
+    server = DeribitServer(Market(SEED, start_ns, LISTINGS), SEED)
+    return result_text(1, server.methods.call("public/get_instruments", {}), start_ns)
+
+
+def _tapped(venue: str, market: Market, take: Callable[[str, bytes], None]) -> VenueServer:
+    """A server whose frames go to `take`."""
+
+    class Tapped(SERVERS[venue]):  # type: ignore[misc]
+        def deliver(self, channel: str, content: bytes) -> None:
+            take(channel, content)
+
+    return Tapped(market, SEED)
 
 
 def _listen(server: VenueServer, venue: Venue) -> list[bytes]:
