@@ -27,6 +27,7 @@ def write(results: dict[str, Any], path: Path) -> None:
     lines += report_feeds.decode(results["decode"])
     lines += report_feeds.venues(results["venues"])
     lines += report_feeds.loopback(results["loopback"])
+    lines += report_feeds.burst(results["burst"])
     lines += _scan(results["scan"])
     lines += _own_scan(results["own_scan"])
     lines += _universe(results["universe"])

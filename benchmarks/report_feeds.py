@@ -4,6 +4,7 @@ from typing import Any
 
 PEERS = ("msgspec", "orjson", "cryptofeed", "ccxt")
 LOOPBACK_MUST = 4.0  # times cryptofeed's handler alone
+BURST_MUST_MS = 20.0
 RATIO_MAX = 1.2  # of msgspec typed, Deribit
 VENUES_MUST = 1.5  # times msgspec typed, of every kind
 
@@ -76,6 +77,16 @@ def loopback(found: Row) -> list[str]:
         saved = us["aiohttp alone"] - us["picows alone"]
         lines += [f"What another client would give: picows receives for {saved:.2f} us less a frame than aiohttp does.", ""]  # fmt: skip
     return lines
+
+
+def burst(found: Row) -> list[str]:
+    """The longest gap of the event loop."""
+    met = "met" if found["gap_ms"] <= BURST_MUST_MS else "**missed**"
+    return [
+        f"**A burst of {found['frames']:,} frames at once**, recorded to disk: the event loop stood still for {found['gap_ms']:.1f} ms at a time at most (median of",
+        f"rounds, the worst {found['worst_ms']:.1f}; must {BURST_MUST_MS:g}: {met}), though its own work never took more than {found['own_ms']:.1f} ms of processor time; the rest is",
+        f"waiting for the interpreter or for a processor of the machine. All was decoded and applied after {found['all_ms']:.0f} ms. Printed by `benchmarks/run.py burst`.", "",
+    ]  # fmt: skip
 
 
 def _peers(row: Row) -> str:

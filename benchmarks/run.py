@@ -1,6 +1,6 @@
 """`make bench`: baselines, printed with machine, versions and the memory roof of the run.
 
-    .venv/bin/python benchmarks/run.py [decode venues loopback scan replay goog cold dbn own_scan universe peers]
+    .venv/bin/python benchmarks/run.py [decode venues loopback burst scan replay goog cold dbn own_scan universe peers]
 
 Raw results go to benchmarks/results/bench.json, and docs/PERFORMANCE.md is written from them. Named
 questions replace their earlier answers there; answers of another machine or version are not kept.
@@ -69,6 +69,11 @@ def venues() -> dict[str, Any]:
 def loopback() -> dict[str, Any]:
     """Receive, decode and apply over a local socket, beside cryptofeed's handler without one."""
     return feeds("benchmarks.loopback")
+
+
+def burst() -> dict[str, Any]:
+    """For how long 50,000 frames at once hold up the event loop."""
+    return feeds("benchmarks.burst")
 
 
 def scan() -> list[dict[str, Any]]:
@@ -239,7 +244,7 @@ def dbn() -> dict[str, Any]:
 
 
 QUESTIONS: dict[str, Callable[[], Any]] = {
-    "decode": decode, "venues": venues, "loopback": loopback, "scan": scan, "replay": replay, "goog": goog, "cold": cold,
+    "decode": decode, "venues": venues, "loopback": loopback, "burst": burst, "scan": scan, "replay": replay, "goog": goog, "cold": cold,
     "dbn": dbn, "own_scan": own_scan, "universe": universe, "peers": peers,
 }  # fmt: skip
 

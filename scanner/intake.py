@@ -1,13 +1,13 @@
 """Stages 1 to 3 of 8: journal records to the pipeline, live and in a replay alike.
 
 One inbox for all venues, in log order. `drain` decodes what lies in it, in contiguous stretches of
-one venue; it is called at the same places of the log in both cases, so listings get the same rows.
+one venue. Before a tick both cases have drained the same records, so listings get the same rows.
 """
 
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Final
 
 import numpy as np
@@ -21,6 +21,9 @@ from scanner.config import ScanConfig, VenueSettings
 from scanner.pipeline import Pipeline
 
 ERRORS_KEPT: Final = 16
+# What is decoded at once while a loop waits: a few milliseconds, whichever of the two comes first.
+STEP_RECORDS: Final = 1_024
+STEP_BYTES: Final = 512 << 10
 MEGABYTE: Final = 1 << 20
 
 
@@ -101,13 +104,28 @@ class Intake:
     def __len__(self) -> int:
         return len(self._inbox)
 
-    def drain(self) -> Wishes:
-        """Decode all records and hand their rows to the pipeline.
+    def step(self, until_ns: int | None = None) -> int:
+        """Number of the oldest records to decode at once, 0 where there are none.
+
+        At most STEP_RECORDS and STEP_BYTES, but for a single larger one, which nothing can cut;
+        with until_ns those alone that were received at or before it.
+        """
+        count = payload_bytes = 0
+        for record in islice(self._inbox, STEP_RECORDS):
+            payload_bytes += len(record.payload)
+            late = until_ns is not None and record.rx_ns > until_ns
+            if late or (count and payload_bytes > STEP_BYTES):
+                break
+            count += 1
+        return count
+
+    def drain(self, count: int | None = None) -> Wishes:
+        """Decode the oldest records, without a count all, and hand their rows to the pipeline.
 
         Raises:
             JournalError: a subscription record is not what the session writes.
         """
-        records, self._inbox, self._bytes = self._inbox, deque(), 0
+        records = self._take(len(self._inbox) if count is None else count)
         wishes = Wishes()
         for venue, stretch in groupby(records, lambda record: record.venue):
             handler = self._handlers.get(venue)
@@ -126,6 +144,11 @@ class Intake:
                 lag = out.rows["rx_ns"][stamped] - out.rows["ex_ns"][stamped]
                 self.lag_ms[venue] = float(np.median(lag)) * 1e-6
         return wishes
+
+    def _take(self, count: int) -> list[Record]:
+        records = [self._inbox.popleft() for _ in range(count)]
+        self._bytes -= sum(len(record.payload) for record in records)
+        return records
 
     def totals(self) -> dict[str, int]:
         """Counts of all venues together, for the summary."""
