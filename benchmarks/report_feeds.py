@@ -1,5 +1,6 @@
 """The sections of docs/PERFORMANCE.md on feeds, from what benchmarks/run.py found."""
 
+from collections.abc import Callable
 from typing import Any
 
 PEERS = ("msgspec", "orjson", "cryptofeed", "ccxt")
@@ -13,45 +14,43 @@ Row = dict[str, Any]
 
 def decode(found: Row) -> list[str]:
     """Deribit's frames."""
-    lines = [
+    return [
         "## Decode", "",
         "Deribit frames to event rows, batches of 256, processor time of one core, median of 15 interleaved rounds, beside",
         "decoders to float64 columns, msgspec typed (`benchmarks/peers/decode.py`) and orjson typed by hand (`benchmarks/peers/dicts.py`), which",
         "do not build change ids, flags, trade keys or the frame table, and beside the whole handlers of cryptofeed and ccxt pro, which keep",
         "books and call back. Levels, prices and sizes of all were equal before any was timed. `scanned` frames were taken by the byte scanner;",
         "`without` is the time of all of them by msgspec alone (blocks, snapshots, windows, and whatever else the scanner refuses). Floor of",
-        f"this version: ratio {RATIO_MAX} of ours to msgspec typed. Printed by `benchmarks/run.py decode`.", "",
+        f"this version: at most {RATIO_MAX} times the time of msgspec typed. Printed by `benchmarks/run.py decode`.", "",
         f"Peers: {_versions(found)}.", "",
-        "| frame | bytes | us | messages/s | ratio | floor | scanned | without us | msgspec us | orjson us | cryptofeed us | ccxt us |",
-        "|---|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|--:|",
+        *_table(found, lambda times: 1 / times <= RATIO_MAX, "floor"), *_absences(found),
     ]  # fmt: skip
-    for r in found["cases"]:
-        us, ratio = r["us"], 1 / r["times"]["msgspec"]
-        met = "met" if ratio <= RATIO_MAX else "**missed**"
-        lines.append(
-            f"| {r['kind']} | {r['bytes']} | {us['ours']:.2f} | {1e6 / us['ours']:,.0f} | {ratio:.2f} | {met} | "
-            f"{r['scanned']:.0%} | {us['alone']:.2f} | {_peers(r)} |"
-        )
-    return [*lines, "", *_absences(found)]
 
 
 def venues(found: Row) -> list[str]:
     """The frames of the others."""
+    return [
+        "Other venues, frames as their emulators send them, batches of 256 (whole chains one by one), beside the same peers; a venue without",
+        f"figures for `scanned` has no byte scanner. Must: {VENUES_MUST} times msgspec typed for each. Prints are rare, so that those there were",
+        "are repeated until they fill a batch. Printed by `benchmarks/run.py venues`.", "",
+        *_table(found, lambda times: times >= VENUES_MUST, "must"), *_absences(found),
+    ]  # fmt: skip
+
+
+def _table(found: Row, holds: Callable[[float], bool], word: str) -> list[str]:
     lines = [
-        "Other venues, frames as their emulators send them, batches of 256 (whole chains one by one), beside the same peers; no byte scanner",
-        "reads them yet, so that rows, sequence, flags and keys come on top of what the decoders do. Must: 1.5 times msgspec typed for each.",
-        "Prints are rare, so that those there were are repeated until they fill a batch. Printed by `benchmarks/run.py venues`.", "",
-        "| frame | frames | bytes | event rows | tickers | us | times msgspec | must | msgspec us | orjson us | cryptofeed us | ccxt us |",
-        "|---|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|",
+        f"| frame | bytes | event rows | tickers | us | frames/s | times msgspec | {word} | scanned | without us | msgspec us | orjson us | cryptofeed us | ccxt us |",
+        "|---|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|--:|",
     ]  # fmt: skip
     for r in found["cases"]:
-        times = r["times"]["msgspec"]
-        met = "met" if times >= VENUES_MUST else "**missed**"
+        us, times = r["us"], r["times"]["msgspec"]
+        scanned = "-" if r["scanned"] is None else f"{r['scanned']:.0%}"
         lines.append(
-            f"| {r['kind']} | {r['frames']:,} | {r['bytes']:,} | {r['rows']:.1f} | {r['tickers']:.1f} | {r['us']['ours']:.2f} | "
-            f"{times:.2f} | {met} | {_peers(r)} |"
+            f"| {r['kind']} | {r['bytes']:,} | {r['rows']:.1f} | {r['tickers']:.1f} | {us['ours']:.2f} | {1e6 / us['ours']:,.0f} | "
+            f"{times:.2f} | {'met' if holds(times) else '**missed**'} | {scanned} | "
+            f"{' | '.join(f'{us[name]:.2f}' if name in us else '-' for name in ('alone', *PEERS))} |"
         )
-    return [*lines, "", *_absences(found)]
+    return [*lines, ""]
 
 
 def loopback(found: Row) -> list[str]:
@@ -87,10 +86,6 @@ def burst(found: Row) -> list[str]:
         f"rounds, the worst {found['worst_ms']:.1f}; must {BURST_MUST_MS:g}: {met}), though its own work never took more than {found['own_ms']:.1f} ms of processor time; the rest is",
         f"waiting for the interpreter or for a processor of the machine. All was decoded and applied after {found['all_ms']:.0f} ms. Printed by `benchmarks/run.py burst`.", "",
     ]  # fmt: skip
-
-
-def _peers(row: Row) -> str:
-    return " | ".join(f"{row['us'][name]:.2f}" if name in row["us"] else "-" for name in PEERS)
 
 
 def _versions(found: Row) -> str:

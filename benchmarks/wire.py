@@ -7,6 +7,7 @@ the others ends the run before any time is printed.
 """
 
 import gc
+import importlib
 import importlib.util
 import json
 import random
@@ -30,7 +31,6 @@ from feeds.columns import Batch
 from feeds.contract import Listing, ListingKind
 from feeds.events import DecodeOut
 from feeds.venues import VENUES
-from feeds.venues.deribit import fast
 
 BATCH: Final = 256
 ROUNDS: Final = 15
@@ -56,6 +56,13 @@ class Case:
     def ids(self) -> dict[str, int]:
         """Listing ids by symbol."""
         return {listing.symbol: n for n, listing in enumerate(self.listings)}
+
+    @property
+    def scanner(self) -> Any:
+        """The venue's byte scanner, None where it has none."""
+        return getattr(
+            importlib.import_module(f"feeds.venues.{self.venue}.decode"), "SCANNER", None
+        )
 
     @property
     def batches(self) -> list[list[bytes]]:
@@ -122,14 +129,14 @@ def works_of(case: Case) -> dict[str, Work]:
         VENUES[case.venue].decode(batch, times[: len(batch)], ids, DecodeOut())
 
     def alone(batch: list[bytes]) -> None:
-        with mock.patch.object(fast, "FRAMES_MIN", BATCH + 1):
+        with mock.patch.object(case.scanner, "compiled", None):
             ours(batch)
 
     works: dict[str, Work] = {
         "ours": ours,
         "msgspec": lambda batch: _ignore(case.columns(batch, ids)),
     }
-    if case.venue == "deribit":
+    if case.scanner is not None:
         works["alone"] = alone
     if _present("orjson"):
         from benchmarks.peers.dicts import PEERS as ORJSON
@@ -194,7 +201,7 @@ def measure(case: Case) -> dict[str, Any]:
         "us": {name: statistics.median(some) / count * 1e6 for name, some in spent.items()},
         "times": {name: statistics.median(theirs / mine for theirs, mine in zip(some, spent["ours"], strict=True))
                   for name, some in spent.items()},
-        "absent": absent,
+        "absent": absent, "scanned": scanned(case),
     }  # fmt: skip
 
 
@@ -210,23 +217,21 @@ def _cpu(work: Work, batches: list[list[bytes]]) -> float:
     return spent
 
 
-def decode() -> list[dict[str, Any]]:
-    """Deribit, with the share of frames that its byte scanner takes."""
-    found = []
-    for case in deribit_cases():
-        left = fast.take(Batch("deribit", case.frames, [START_NS] * len(case.frames), case.ids))
-        found.append(measure(case) | {"scanned": 1 - len(left) / len(case.frames)})
-    return found
+def scanned(case: Case) -> float | None:
+    """Share of the frames that the byte scanner takes."""
+    if case.scanner is None:
+        return None
+    left = case.scanner.take(
+        Batch(case.venue, case.frames, [START_NS] * len(case.frames), case.ids)
+    )
+    return 1 - len(left) / len(case.frames)
 
 
-def venues() -> list[dict[str, Any]]:
-    """The other venues."""
-    return [measure(case) for case in venue_cases()]
-
+QUESTIONS: Final = {"decode": deribit_cases, "venues": venue_cases}
 
 if __name__ == "__main__":
     for one in VENUES.values():
         if hasattr(one, "warm_up"):
             one.warm_up()
-    cases = {"decode": decode, "venues": venues}[sys.argv[1]]()
+    cases = [measure(case) for case in QUESTIONS[sys.argv[1]]()]
     print(json.dumps({"versions": versions(PACKAGES), "cases": cases}))

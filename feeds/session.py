@@ -23,7 +23,8 @@ from feeds.budget import ConnectBudget, TokenBucket, backoff_s
 from feeds.channels import Answer, Asked, ChannelLedger, Order, Purpose, ResyncQueue
 from feeds.clock import Clock
 from feeds.contract import Listing
-from feeds.errors import FrameError, SessionError
+from feeds.discovery import NETWORK_ERRORS, Discoverer, words_of
+from feeds.errors import SessionError
 from feeds.journal import Journal
 from feeds.links import (
     Link,
@@ -38,7 +39,6 @@ from feeds.links import (
 from feeds.record import Record, RecordType
 from feeds.venue import (
     ChannelOptions,
-    HttpRequest,
     Limits,
     Pinger,
     Request,
@@ -48,13 +48,6 @@ from feeds.venue import (
 
 FIRST_OWN_REQUEST_ID: Final = 1_000_000  # Above the ids of any plan, below 10 digits for years.
 TROUBLE_CHARS_MAX: Final = 240
-_JSON_HEADERS: Final = {"Content-Type": "application/json"}
-_NETWORK_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError)
-
-
-def _words(error: Exception) -> str:
-    """What went wrong; a timeout has no words of its own."""
-    return str(error) or type(error).__name__
 
 
 @dataclass(slots=True, eq=False)
@@ -93,7 +86,7 @@ class VenueSession:
     links: list[Link] = field(init=False, default_factory=list)
     listings: dict[str, Listing] = field(init=False, default_factory=dict)
     given_up: set[str] = field(init=False, default_factory=set)  # channels, until a new socket
-    problem: str = field(init=False, default="")  # failure of the last discovery, "" if none
+    discoverer: Discoverer = field(init=False)
     resyncs: ResyncQueue = field(init=False)
     _bucket: TokenBucket = field(init=False)
     _next_id: int = field(init=False, default=FIRST_OWN_REQUEST_ID)
@@ -107,6 +100,11 @@ class VenueSession:
     def __post_init__(self) -> None:
         self._bucket = TokenBucket(self.limits.requests_per_s, self.limits.request_burst)
         self.resyncs = self.policy.resync_queue()
+        self.discoverer = Discoverer(
+            self.venue, self.rest_url, self.underlyings, self.policy, self.counts,
+            log=lambda name, body: self._log(RecordType.HTTP, -1, name, body),
+            pace=self._pace, redact=self.redact,
+        )  # fmt: skip
 
     async def run(self) -> None:
         """Discover, subscribe and receive until stopped or cancelled; call once.
@@ -133,13 +131,10 @@ class VenueSession:
         Raises:
             SessionError: a body did not come or could not be read.
         """
-        found: dict[str, Listing] = {}  # An index stands in the answers of all its instruments.
-        async with aiohttp.ClientSession() as self._http:
-            for request in self.venue.discovery(self.underlyings):
-                listings = await self._instruments(request)
-                if listings is None:
-                    raise SessionError(self.problem)
-                found.update((listing.symbol, listing) for listing in listings)
+        async with aiohttp.ClientSession() as http:
+            found, complete = await self.discoverer.ask(http)
+        if not complete:
+            raise SessionError(self.problem)
         return list(found.values())
 
     def stop(self) -> None:
@@ -211,87 +206,12 @@ class VenueSession:
     async def _discover(self) -> bool:
         """Fetch all instruments and follow what changed; False if any of it failed."""
         await self._admit(self.rest_url)
-        found: dict[str, Listing] = {}
-        complete = True
-        for request in self.venue.discovery(self.underlyings):
-            listings = await self._instruments(request)
-            complete &= listings is not None
-            found.update((listing.symbol, listing) for listing in listings or ())
+        found, complete = await self.discoverer.ask(self._http)
         self._discovered_ns = self.clock.now_ns()
-        self.counts.discoveries += 1
-        if complete:
-            self.problem = ""
-        if complete and not found:
-            # An empty answer would end every subscription; a venue in trouble gives such.
-            self.problem = f"{self.venue.NAME}: discovery gave no listings"
-            self.counts.discovery_failures += 1
-            complete = False
         if complete:
             self._delist([symbol for symbol in self.listings if symbol not in found])
         self._list([found[symbol] for symbol in found if symbol not in self.listings])
         return complete
-
-    async def _instruments(self, request: HttpRequest) -> list[Listing] | None:
-        """Listings to subscribe, over all that one question leads to; None where a page failed."""
-        found: list[Listing] = []
-        waiting = [request]
-        for _ in range(self.policy.discovery_pages_max):
-            page = await self._page(waiting.pop(0))
-            if page is None:
-                return None
-            found += page[0]
-            waiting += page[1]
-            if not waiting:
-                return found
-        pages = self.policy.discovery_pages_max
-        self.problem = f"{self.venue.NAME} {request.purpose}: more than {pages} pages"
-        self.counts.discovery_failures += 1
-        return None
-
-    async def _page(self, request: HttpRequest) -> tuple[list[Listing], list[HttpRequest]] | None:
-        """Listings of one body, and the questions that it leads to; None where it failed."""
-        body = await self._fetch(request)
-        if body is None:
-            self.counts.discovery_failures += 1
-            return None
-        clean = body if self.redact is None else self.redact(body)
-        now_ns = self._log(RecordType.HTTP, -1, f"instruments:{request.purpose}", clean).rx_ns
-        try:
-            discovery = self.venue.instruments(clean)
-        except FrameError as error:
-            self.problem = f"{self.venue.NAME} {request.purpose}: {error}"
-            self.counts.discovery_failures += 1
-            return None
-        listings = [
-            listing
-            for listing in discovery.listings
-            if (not self.underlyings or listing.underlying in self.underlyings)
-            and (listing.expiry_ns is None or listing.expiry_ns > now_ns)
-        ]
-        return listings, [q for q in (discovery.following, *discovery.further) if q is not None]
-
-    async def _fetch(self, request: HttpRequest) -> bytes | None:
-        await self._pace()
-        url = self.rest_url.rstrip("/") + request.path
-        timeout = aiohttp.ClientTimeout(total=self.policy.http_s)
-        body = bytearray()
-        try:
-            method, headers = ("GET", None) if request.body is None else ("POST", _JSON_HEADERS)
-            async with self._http.request(
-                method, url, data=request.body, headers=headers, timeout=timeout
-            ) as response:
-                if response.status != 200:
-                    self.problem = f"{url}: status was {response.status}, expected 200"
-                    return None
-                async for piece in response.content.iter_any():
-                    body += piece
-                    if len(body) > self.policy.http_bytes_max:
-                        self.problem = f"{url}: more than {self.policy.http_bytes_max} bytes"
-                        return None
-        except _NETWORK_ERRORS as error:
-            self.problem = f"{url}: {_words(error)}"
-            return None
-        return bytes(body)
 
     def _list(self, listings: list[Listing]) -> None:
         """Subscribe new listings on connections with room, or on new ones."""
@@ -303,7 +223,7 @@ class VenueSession:
         except SessionError as error:
             if not existing:
                 raise
-            self.problem = str(error)
+            self.discoverer.problem = str(error)
             self.counts.no_room += len(listings)
             return
         self.listings.update((listing.symbol, listing) for listing in listings)
@@ -360,6 +280,11 @@ class VenueSession:
     # Connections
 
     @property
+    def problem(self) -> str:
+        """Failure of the last discovery or of the plan for what it found, "" if none."""
+        return self.discoverer.problem
+
+    @property
     def trouble(self) -> str:
         """What last went wrong and has not been mended, in one short line; "" if nothing has."""
         text = self.problem
@@ -400,8 +325,8 @@ class VenueSession:
                     compress=0,  # It costs more than the socket itself (measured: 5.8 us a frame).
                     decode_text=False,
                 )
-        except _NETWORK_ERRORS as error:
-            link.problem = f"{url}: {_words(error)}"
+        except NETWORK_ERRORS as error:
+            link.problem = f"{url}: {words_of(error)}"
             return None
 
     async def _serve(self, link: Link, socket: "aiohttp.ClientWebSocketResponse[bool]") -> None:
@@ -422,7 +347,7 @@ class VenueSession:
             try:
                 await asyncio.gather(link.reader, sender, return_exceptions=True)
             finally:  # The session may be stopped meanwhile, and the socket is closed all the same.
-                with contextlib.suppress(*_NETWORK_ERRORS):
+                with contextlib.suppress(*NETWORK_ERRORS):
                     await socket.close()
 
     def _open(self, link: Link) -> None:
@@ -448,8 +373,8 @@ class VenueSession:
                 if reply is not None:
                     try:
                         await socket.send_str(reply)
-                    except _NETWORK_ERRORS as error:
-                        return f"reply failed: {_words(error)}"
+                    except NETWORK_ERRORS as error:
+                        return f"reply failed: {words_of(error)}"
             elif message.type is kinds.CLOSE:
                 return f"venue closed with {message.data} {message.extra or ''}".rstrip()
             elif message.type is kinds.ERROR:
@@ -492,8 +417,8 @@ class VenueSession:
                 await self._pace()
                 self._sent(link, order)
                 await socket.send_str(order.request.text)
-        except _NETWORK_ERRORS as error:
-            return f"send failed: {_words(error)}"
+        except NETWORK_ERRORS as error:
+            return f"send failed: {words_of(error)}"
 
     def _sent(self, link: Link, order: Order) -> None:
         if order.purpose is Purpose.PING:

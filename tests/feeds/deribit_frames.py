@@ -6,9 +6,9 @@ from unittest import mock
 
 import numpy as np
 
+from feeds.bytescan import scanner
 from feeds.events import DecodeOut
 from feeds.venues import deribit
-from feeds.venues.deribit import fast
 
 
 def decoded(frames: list[bytes], symbols: dict[str, int], first_rx: int = 1000) -> DecodeOut:
@@ -16,9 +16,9 @@ def decoded(frames: list[bytes], symbols: dict[str, int], first_rx: int = 1000) 
     deribit.warm_up()
     plain, scanned = DecodeOut(), DecodeOut()
     rx_ns = list(range(first_rx, first_rx + len(frames)))
-    with mock.patch.object(fast, "FRAMES_MIN", len(frames) + 1):
+    with mock.patch.object(scanner, "FRAMES_MIN", len(frames) + 1):
         deribit.decode(frames, rx_ns, symbols, plain)
-    with mock.patch.object(fast, "FRAMES_MIN", 0):
+    with mock.patch.object(scanner, "FRAMES_MIN", 0):
         deribit.decode(frames, rx_ns, symbols, scanned)
     assert contents(plain) == contents(scanned)
     return scanned

@@ -10,13 +10,14 @@ from unittest import mock
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
-from feeds.bytescan import grammar
+from feeds.bytescan import scanner
 from feeds.columns import Batch
 from feeds.events import DecodeOut, Flag, Kind
 from feeds.venues import deribit
-from feeds.venues.deribit import fast, scan
+from feeds.venues.deribit import scan
+from feeds.venues.deribit.decode import SCANNER
+from tests.feeds.bounds import Bounds, damaged
 from tests.feeds.deribit_frames import clean, decoded, frame_of, tuples
 
 OPTION, OTHER = "BTC-27MAR26-100000-C", "BTC-27MAR26-90000-P"
@@ -72,8 +73,8 @@ def without(frame: bytes, field: str) -> bytes:
 def left(frames: list[bytes]) -> list[int]:
     """Indexes of the frames that the scanner leaves to msgspec."""
     deribit.warm_up()
-    with mock.patch.object(fast, "FRAMES_MIN", 0):
-        return list(fast.take(Batch("deribit", frames, range(len(frames)), IDS)))
+    with mock.patch.object(scanner, "FRAMES_MIN", 0):
+        return list(SCANNER.take(Batch("deribit", frames, range(len(frames)), IDS)))
 
 
 TAKEN = {
@@ -190,26 +191,26 @@ def test_two_messages_on_two_lines_of_one_frame_are_an_error():
 
 
 def test_what_does_not_fit_the_room_of_a_batch_is_left():
-    room = fast.ROWS_MIN + fast.ROWS_PER_FRAME
+    room = scanner.ROWS_MIN + SCANNER.rooms[1]
     asks = [["new", (k + 1) / 10_000, 1.0] for k in range(room)]
     assert left([book({"bids": [], "asks": asks})]) == []
     assert left([book({"bids": asks[:1], "asks": asks})]) == [0]
     assert clean([book({"bids": asks[:1], "asks": asks})], IDS).rows.count == room + 1
-    prints = [{"trade_id": str(k)} for k in range(fast.UPDATES_MIN + fast.UPDATES_PER_FRAME + 1)]
+    prints = [{"trade_id": str(k)} for k in range(scanner.UPDATES_MIN + SCANNER.rooms[0] + 1)]
     assert left([trades(*prints)]) == [0]
     assert clean([trades(*prints)], IDS).trade_keys == list(range(len(prints)))
 
 
 def test_few_frames_or_a_cold_scanner_go_to_msgspec_at_once():
-    frames = [book()] * fast.FRAMES_MIN
+    frames = [book()] * scanner.FRAMES_MIN
     batch = Batch("deribit", frames, range(len(frames)), IDS)
-    assert list(fast.take(Batch("deribit", frames[1:], range(len(frames) - 1), IDS))) == list(
+    assert list(SCANNER.take(Batch("deribit", frames[1:], range(len(frames) - 1), IDS))) == list(
         range(len(frames) - 1)
     )
-    with mock.patch.object(fast, "_scanners", []):
-        assert list(fast.take(batch)) == list(range(len(frames)))
+    with mock.patch.object(SCANNER, "compiled", None):
+        assert list(SCANNER.take(batch)) == list(range(len(frames)))
     out = DecodeOut()
-    with mock.patch.object(fast, "_scanners", []):
+    with mock.patch.object(SCANNER, "compiled", None):
         deribit.decode(frames, range(len(frames)), IDS, out)
     assert out.frames.count == len(frames)
 
@@ -218,8 +219,8 @@ def test_python_and_compiled_scanner_give_the_same():
     frames = [*TAKEN.values(), *LEFT.values()]
     deribit.warm_up()
     with np.errstate(over="ignore"):
-        plain = fast._scan(scan.scan, frames)
-    compiled = fast._scan(fast._scanners[0], frames)
+        plain = SCANNER.found(scan.scan, frames)
+    compiled = SCANNER.found(SCANNER.compiled, frames)
     assert plain.kinds.tolist() == compiled.kinds.tolist()
     # What words beyond the columns hold of a book's change is nobody's.
     assert plain.rows.tolist() == compiled.rows.tolist()
@@ -230,87 +231,26 @@ def test_python_and_compiled_scanner_give_the_same():
 # Memory. Addresses know no bounds, so the bounds are checked here, on damaged frames.
 
 
-class Bounds:
-    """Memory primitives that refuse an address outside the text or the rooms of one scan."""
-
-    def __init__(self) -> None:
-        self.readable = self.writable = ((0, 0),)
-
-    def inside(self, at: Any, width: int, places: tuple[tuple[int, int], ...]) -> None:
-        assert any(begin <= int(at) and int(at) + width <= end for begin, end in places)
-
-    def byte_at(self, at: Any) -> int:
-        self.inside(at, 1, self.readable)
-        return BYTE_AT(at)
-
-    def word_at(self, at: Any) -> Any:
-        self.inside(at, 8, self.readable)
-        return WORD_AT(at)
-
-    def put_int(self, at: Any, value: Any) -> None:
-        self.inside(at, 8, self.writable)
-        PUT_INT(at, value)
-
-    def put_float(self, at: Any, value: Any) -> None:
-        self.inside(at, 8, self.writable)
-        PUT_FLOAT(at, value)
-
-    def scan(self, kinds: Any, *places: Any) -> Any:
-        first, *rooms = map(int, places)
-        self.readable = ((first, first + self.text_bytes),)
-        ticker_end = rooms[4] + (len(kinds) + 1) * scan.TICKER_WORDS * 8
-        self.writable = ((rooms[0], rooms[1]), (rooms[2], rooms[3]), (rooms[4], ticker_end))
-        return scan.scan(kinds, *places)
-
-    def over(self, frames: list[bytes]) -> None:
-        self.text_bytes = sum(map(len, frames)) + len(frames) + len(fast._PADDING)
-        with mock.patch.multiple(
-            grammar, byte_at=self.byte_at, word_at=self.word_at, put_int=self.put_int,
-            put_float=self.put_float,
-        ), mock.patch.multiple(
-            scan, byte_at=self.byte_at, put_int=self.put_int, put_float=self.put_float,
-        ), np.errstate(over="ignore"):  # fmt: skip
-            fast._scan(self.scan, frames)
-
-
-BYTE_AT, WORD_AT = grammar.byte_at, grammar.word_at
-PUT_INT, PUT_FLOAT = grammar.put_int, grammar.put_float
 WHOLE = [*TAKEN.values(), *LEFT.values()]
-PIECES = [b"", b'"', b"\\", b"[", b"]", b"{", b"}", b",", b":", b"0", b"-", b"9" * 20, b"e9", b"\n",
-          b"\x00", b"\xff", b'"bids":[]', b"]]", b"null"]  # fmt: skip
 
 
-@st.composite
-def damaged(draw: st.DrawFn) -> list[bytes]:
-    """One to four frames, cut, spliced and overwritten."""
-    frames = []
-    for _ in range(draw(st.integers(1, 4))):
-        frame = draw(st.sampled_from(WHOLE))
-        for _ in range(draw(st.integers(0, 3))):
-            at = draw(st.integers(0, len(frame)))
-            gone = draw(st.sampled_from([0, 1, 1, 2, 8, 400]))
-            frame = frame[:at] + draw(st.sampled_from(PIECES)) + frame[at + gone :]
-        frames.append(frame)
-    return frames
-
-
-@given(damaged())
+@given(damaged(WHOLE))
 def test_no_frame_makes_the_scanner_read_or_write_beyond_its_bounds(frames):
-    Bounds().over(frames)
+    Bounds(SCANNER, scan).over(frames)
 
 
 def test_the_bounds_are_those_of_the_rooms():
-    asks = [["new", (k + 1) / 10_000, 1.0] for k in range(fast.ROWS_MIN + fast.ROWS_PER_FRAME + 1)]
-    prints = [{"trade_id": str(k)} for k in range(fast.UPDATES_MIN + fast.UPDATES_PER_FRAME + 1)]
+    asks = [["new", (k + 1) / 10_000, 1.0] for k in range(scanner.ROWS_MIN + SCANNER.rooms[1] + 1)]
+    prints = [{"trade_id": str(k)} for k in range(scanner.UPDATES_MIN + SCANNER.rooms[0] + 1)]
     full = trades(*prints, {"trade_id": "full"})
     for frames in ([book({"bids": [], "asks": asks})], [trades(*prints)], [full, book()]):
-        Bounds().over(frames)
+        Bounds(SCANNER, scan).over(frames)
     assert left([full, book()]) == [1]
-    too_far = mock.patch.object(fast, "_PADDING", b"")
+    too_far = mock.patch.object(scanner, "_PADDING", b"")
     with too_far, pytest.raises(AssertionError):
-        Bounds().over([b'"'])
+        Bounds(SCANNER, scan).over([b'"'])
 
 
-@given(damaged())
+@given(damaged(WHOLE))
 def test_damaged_frames_decode_alike_with_and_without_the_scanner(frames):
     decoded(frames, IDS)

@@ -3,14 +3,12 @@
 universe.py   instruments -> listings
 plan.py       listings -> subscription requests within the limits; session frames
 wire.py       the shapes of the messages
-decode.py     a batch of frames -> families of channels; rare messages
-fast.py       frames that the byte scanner takes first
+decode.py     a batch of frames -> the byte scanner, families of channels; rare messages
 scan.py       the byte scanner: book changes, tickers, prints
 families.py   what msgspec read -> blocks of columns, by family
 """
 
-from feeds.venues.deribit.decode import decode
-from feeds.venues.deribit.fast import warm_up
+from feeds.venues.deribit.decode import decode, warm_up
 from feeds.venues.deribit.plan import (
     LIMITS,
     WS_URL,

@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
+from feeds.bytescan.scanner import ByteScanner
 from feeds.columns import Batch
 from feeds.errors import FrameError
 from feeds.events import DecodeOut, LifecycleNotice, ListingState
-from feeds.venues.deribit import families, fast, wire
+from feeds.venues.deribit import families, scan, wire
 from feeds.venues.deribit.universe import NAME
 
 # The first word of each state set ended with the release of 2026-01-13, the second began with it.
@@ -29,6 +30,9 @@ STATES: Final = {
     "delivered": ListingState.EXPIRED,
     "archivized": ListingState.EXPIRED,
 }
+
+SCANNER: Final = ByteScanner(scan.scan, percent=True)
+warm_up: Final = SCANNER.warm_up
 
 # Takes the frames of one family, by their indexes in ascending order.
 Family = Callable[[list[int], Batch], None]
@@ -69,7 +73,7 @@ def decode(
     """
     batch = Batch(NAME, frames, rx_ns, symbols)
     by_route: defaultdict[bytes, list[int]] = defaultdict(list)
-    for index in fast.take(batch):
+    for index in SCANNER.take(batch):
         by_route[frames[index][:ROUTE_BYTES]].append(index)
     by_family = {
         family: by_route.pop(route) for route, family in ROUTES.items() if route in by_route

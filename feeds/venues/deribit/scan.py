@@ -37,6 +37,23 @@ from feeds.bytescan.grammar import (
     text,
     words_of,
 )
+from feeds.bytescan.records import (
+    AMOUNT_MAX,
+    ID_BEGIN,
+    LEFT,
+    NAME_BEGIN,
+    NO_KEY,
+    PRICE_MAX,
+    ROW_BYTES,
+    TICKER,
+    TICKER_BYTES,
+    TICKER_NAME_BEGIN,
+    TICKER_VALUES,
+    TIMESTAMP_MAX,
+    UPDATE_BYTES,
+    UPDATES,
+    WORDS,
+)
 from feeds.columns import (
     ASK,
     ASK_ROWS,
@@ -54,30 +71,6 @@ from feeds.columns import (
     TRADE_CODE,
 )
 from feeds.venues.deribit import wire
-
-LEFT: Final = 0  # what became of a frame: left to msgspec,
-UPDATES: Final = 1  # a book change or prints,
-TICKER: Final = 2  # a ticker
-
-# Records that are written, in words of eight bytes. An update has the columns of columns.py, then
-# where its instrument's name and its trade's id begin and end; a row has price, size and code; a
-# ticker has frame index, time, where the name begins and ends, and the TICKER_FIELDS as floats.
-UPDATE_WORDS: Final = 16
-ROW_WORDS: Final = 3
-TICKER_WORDS: Final = 16
-NAME_BEGIN: Final = 9
-ID_BEGIN: Final = 11
-TICKER_NAME_BEGIN: Final = 2
-TICKER_VALUES: Final = 4
-_WORDS: Final = tuple(np.uint64(8 * word) for word in range(UPDATE_WORDS))
-_UPDATE_BYTES: Final = np.uint64(8 * UPDATE_WORDS)
-_ROW_BYTES: Final = np.uint64(8 * ROW_WORDS)
-_TICKER_BYTES: Final = np.uint64(8 * TICKER_WORDS)
-
-TIMESTAMP_MAX: Final = (2**63 - 1) // 1_000_000
-PRICE_MAX: Final = 1e12
-AMOUNT_MAX: Final = 1e15
-NO_KEY: Final = -1  # the trade id is no plain number: its text decides
 
 # The prefix in pieces of a word each: the shape is always the same, up to the channel's name.
 _PREFIX: Final = words_of(
@@ -117,7 +110,7 @@ _FIRST_OF_STRUCTURE: Final = 7
 
 def scan(
     kinds: NDArray[np.int8], first: Place, update: Place, updates_end: Place,
-    row: Place, rows_end: Place, ticker: Place,
+    row: Place, rows_end: Place, ticker: Place, tickers_end: Place,
 ) -> tuple[Place, Place, Place, Place]:  # fmt: skip
     """Scan a batch of frames, a line each; what does not fit any more is left, too.
 
@@ -132,7 +125,8 @@ def scan(
         updates_end: address behind the room for them.
         row: address for rows.
         rows_end: address behind the room for them.
-        ticker: address for tickers, with room for one a frame.
+        ticker: address for tickers.
+        tickers_end: address behind the room for them.
     """
     end = first - ONE
     for frame in range(len(kinds)):
@@ -144,7 +138,7 @@ def scan(
             at, next_update, next_row = _book(at, update, updates_end, row, rows_end)
         elif family == _TRADES:
             at, next_update, next_row = _trades(at, update, updates_end, row, rows_end)
-        elif family == _TICKER:
+        elif family == _TICKER and ticker != tickers_end:
             at = _ticker(at, ticker)
         if at != REFUSED:
             at = match(at, _TEXTS, _END)
@@ -154,14 +148,14 @@ def scan(
         end = at
         if family == _TICKER:
             put_int(ticker, frame)
-            ticker += _TICKER_BYTES
+            ticker += TICKER_BYTES
             kinds[frame] = TICKER
         else:
             kinds[frame] = UPDATES
         row = next_row
         while update != next_update:
             put_int(update, frame)
-            update += _UPDATE_BYTES
+            update += UPDATE_BYTES
     return end, update, row, ticker
 
 
@@ -197,7 +191,7 @@ def _book(
             # Asks before bids would have to be moved behind them.
             side = _DELTA | (BID if found == _BIDS else ASK)
             at, end = _levels(at if seen < _ASKS_BIT else REFUSED, row, rows_end, side)
-            put_int(update + _WORDS[BID_ROWS + found - _BIDS], (end - row) // _ROW_BYTES)
+            put_int(update + WORDS[BID_ROWS + found - _BIDS], (end - row) // ROW_BYTES)
             code = side if end != row else code
             row, guess = end, found + 1
         else:
@@ -206,19 +200,19 @@ def _book(
         if at == REFUSED or seen & bit:
             return REFUSED, update, row
         seen |= bit
-    put_int(update + _WORDS[CODE], BOOK_DELTA_CODE)
+    put_int(update + WORDS[CODE], BOOK_DELTA_CODE)
     if code:
         put_int(row - EIGHT, code | LAST)
-    return (at + ONE if seen == _BOOK_ALL else REFUSED), update + _UPDATE_BYTES, row
+    return (at + ONE if seen == _BOOK_ALL else REFUSED), update + UPDATE_BYTES, row
 
 
 def _book_field(at: Place, found: int, update: Place) -> Place:
     if found == 1:
         return match(at, _TEXTS, _CHANGE)
     if found == 3:
-        return text(at, update + _WORDS[NAME_BEGIN])
+        return text(at, update + WORDS[NAME_BEGIN])
     value, at = integer(at)
-    put_int(update + _WORDS[_BOOK_COLUMNS[found]], value)
+    put_int(update + WORDS[_BOOK_COLUMNS[found]], value)
     return REFUSED if found == 0 and value > TIMESTAMP_MAX else at
 
 
@@ -242,9 +236,9 @@ def _levels(at: Place, row: Place, rows_end: Place, code: int) -> tuple[Place, P
         if at == REFUSED:
             return REFUSED, row
         put_float(row, price)
-        put_float(row + _WORDS[1], share * amount)
-        put_int(row + _WORDS[2], code)
-        row += _ROW_BYTES
+        put_float(row + WORDS[1], share * amount)
+        put_int(row + WORDS[2], code)
+        row += ROW_BYTES
     return at + ONE, row
 
 
@@ -262,7 +256,7 @@ def _ticker(at: Place, ticker: Place) -> Place:
     if byte_at(at) != OPEN_OBJECT:
         return REFUSED
     for field in range(len(TICKER_FIELDS)):
-        put_float(ticker + _WORDS[TICKER_VALUES + field], np.nan)
+        put_float(ticker + WORDS[TICKER_VALUES + field], np.nan)
     seen, guess = 0, 0
     while byte_at(at) != CLOSE_OBJECT:
         found, bit, at = member(at, _TICKER_KEYS, guess)
@@ -281,13 +275,13 @@ def _ticker_field(at: Place, found: int, ticker: Place) -> Place:
     if found == 1:
         return _greeks(at, ticker)
     if found == 3:
-        return text(at, ticker + _WORDS[TICKER_NAME_BEGIN])
+        return text(at, ticker + WORDS[TICKER_NAME_BEGIN])
     if found == 0:
         time, at = integer(at)
-        put_int(ticker + _WORDS[1], time)
+        put_int(ticker + WORDS[1], time)
         return REFUSED if time > TIMESTAMP_MAX else at
     value, at = number_or_null(at)
-    put_float(ticker + _WORDS[TICKER_VALUES + _TICKER_COLUMNS[found]], value)
+    put_float(ticker + WORDS[TICKER_VALUES + _TICKER_COLUMNS[found]], value)
     return at
 
 
@@ -301,7 +295,7 @@ def _greeks(at: Place, ticker: Place) -> Place:
             at = skip_member(at)
         else:
             value, at = number_or_null(at)
-            put_float(ticker + _WORDS[TICKER_VALUES + _FIRST_GREEK + found], value)
+            put_float(ticker + WORDS[TICKER_VALUES + _FIRST_GREEK + found], value)
             guess = found + 1
         at = closed(at, CLOSE_OBJECT)
         if at == REFUSED or seen & bit:
@@ -322,17 +316,17 @@ def _trades(
         at = closed(_trade(at + ONE, update, row), CLOSE_LIST)
         if at == REFUSED:
             return REFUSED, update, row
-        update += _UPDATE_BYTES
-        row += _ROW_BYTES
+        update += UPDATE_BYTES
+        row += ROW_BYTES
     return at + ONE, update, row
 
 
 def _trade(at: Place, update: Place, row: Place) -> Place:
     if byte_at(at) != OPEN_OBJECT:
         return REFUSED
-    put_int(update + _WORDS[CODE], TRADE_CODE)
-    put_int(update + _WORDS[SEQ], 0)
-    put_int(update + _WORDS[SEQ_PREV], -1)
+    put_int(update + WORDS[CODE], TRADE_CODE)
+    put_int(update + WORDS[SEQ], 0)
+    put_int(update + WORDS[SEQ_PREV], -1)
     seen, guess = 0, 0
     while byte_at(at) != CLOSE_OBJECT:
         found, bit, at = member(at, _TRADE_KEYS, guess)
@@ -350,27 +344,27 @@ def _trade(at: Place, update: Place, row: Place) -> Place:
 def _trade_field(at: Place, found: int, update: Place, row: Place) -> Place:
     if found == 1 or found == 2:
         value, at = number(at)
-        put_float(row + _WORDS[found - 1], value)
+        put_float(row + WORDS[found - 1], value)
         return at if 0.0 < value <= (PRICE_MAX if found == 1 else AMOUNT_MAX) else REFUSED
     if found == 3:
         return _direction(at, update, row)
     if found == 4:
-        return text(at, update + _WORDS[NAME_BEGIN])
+        return text(at, update + WORDS[NAME_BEGIN])
     if found == 6:
         return _trade_id(at, update)
     if found >= _FIRST_OF_STRUCTURE:
         return REFUSED
     value, at = integer(at)
-    put_int(update + _WORDS[EX_NS if found == 0 else SEQ], value)
+    put_int(update + WORDS[EX_NS if found == 0 else SEQ], value)
     return REFUSED if found == 0 and value > TIMESTAMP_MAX else at
 
 
 def _direction(at: Place, update: Place, row: Place) -> Place:
     bought = match(at, _TEXTS, _BUY)
     behind = bought if bought != REFUSED else match(at, _TEXTS, _SELL)
-    put_int(update + _WORDS[BID_ROWS], bought != REFUSED)
-    put_int(update + _WORDS[ASK_ROWS], bought == REFUSED)
-    put_int(row + _WORDS[2], TRADE_CODE | LAST | (BID if bought != REFUSED else ASK))
+    put_int(update + WORDS[BID_ROWS], bought != REFUSED)
+    put_int(update + WORDS[ASK_ROWS], bought == REFUSED)
+    put_int(row + WORDS[2], TRADE_CODE | LAST | (BID if bought != REFUSED else ASK))
     return behind
 
 
@@ -379,5 +373,5 @@ def _trade_id(at: Place, update: Place) -> Place:
         return REFUSED
     value, end = integer(at + ONE)
     plain = end != REFUSED and byte_at(end) == QUOTE
-    put_int(update + _WORDS[KEY], value if plain else NO_KEY)
-    return text(at, update + _WORDS[ID_BEGIN])
+    put_int(update + WORDS[KEY], value if plain else NO_KEY)
+    return text(at, update + WORDS[ID_BEGIN])
