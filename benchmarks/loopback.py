@@ -17,8 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +42,8 @@ CHANNELS: Final = ("book", "ticker", "trades")
 PIECE_BYTES: Final = 1 << 18
 WAITING_BYTES_MAX: Final = 1 << 20
 WAIT_S: Final = 60.0
+Prices = dict[str, tuple[float, float]]  # best bid and ask by symbol
+Receiver = Callable[[dict[str, str]], Coroutine[Any, Any, float]]
 PACKAGES: Final = ("aiohttp", "picows", "cryptofeed", "msgspec", "numba", "numpy")
 
 
@@ -142,8 +143,8 @@ async def timed(addresses: dict[str, str], done: Callable[[], bool]) -> float:
 
 
 async def live(
-    addresses: dict[str, str], folder: Path, **settings: object
-) -> tuple[float, dict[str, tuple[float, float]]]:
+    addresses: dict[str, str], folder: Path, setting: dict[str, object]
+) -> tuple[float, Prices]:
     """One whole run: processor seconds of the flood, and the best prices it left."""
     from feeds.venues import deribit
     from scanner.config import load
@@ -158,7 +159,7 @@ async def live(
         "venues.deribit.rest_url": addresses["rest_url"],
         "venues.deribit.ws_url": addresses["ws_url"],
     }
-    run = LiveRun(load(None, values | settings))
+    run = LiveRun(load(None, values | setting))
     session, pipeline = run.sessions["deribit"], run.pipeline
     pipeline.scanner.warm_up()
     running = asyncio.create_task(run.run())
@@ -185,7 +186,7 @@ def at_rest(run: Any) -> bool:
     return not (ticking or len(run.intake) or run.pipeline.scanner.has_pending)
 
 
-def best_prices(pipeline: Any) -> dict[str, tuple[float, float]]:
+def best_prices(pipeline: Any) -> Prices:
     """Best bid and ask of every listing, NaN where there is none."""
     columns, universe = pipeline.scanner.state.columns, pipeline.universe
     found = {}
@@ -272,7 +273,7 @@ def parts(captured: Captured, start_ns: int) -> dict[str, float]:
     return found
 
 
-def handler_alone(captured: Captured) -> tuple[float, dict[str, tuple[float, float]]]:
+def handler_alone(captured: Captured) -> tuple[float, Prices]:
     """cryptofeed: processor seconds, and best prices of the books it kept."""
     from benchmarks.peers.handlers import Cryptofeed
 
@@ -286,7 +287,7 @@ def handler_alone(captured: Captured) -> tuple[float, dict[str, tuple[float, flo
     return spent, {symbol: (max(bids, default=np.nan), min(asks, default=np.nan)) for symbol, (bids, asks) in books.items()}  # fmt: skip
 
 
-def compare(ours: dict[str, tuple[float, float]], theirs: dict[str, tuple[float, float]]) -> int:
+def compare(ours: Prices, theirs: Prices) -> int:
     """Number of books with the same best prices.
 
     Raises:
@@ -304,28 +305,30 @@ def measure() -> dict[str, Any]:
     """Microseconds of processor time a frame of every engine, medians of interleaved rounds."""
     start_ns = time.time_ns()
     captured = stream("deribit", CHANNELS, FRAMES, start_ns)
-    receivers: dict[str, Callable[[dict[str, str]], Awaitable[float]]] = {"aiohttp alone": receive_aiohttp}  # fmt: skip
+    receivers: dict[str, Receiver] = {"aiohttp": receive_aiohttp}
     if importlib.util.find_spec("picows"):
-        receivers["picows alone"] = receive_picows
+        receivers["picows"] = receive_picows
     cryptofeed = importlib.util.find_spec("cryptofeed") is not None
     spent: dict[str, list[float]] = {}
+    ours: dict[str, Prices] = {}
     books = 0
     with tempfile.TemporaryDirectory() as scratch, Server(captured, start_ns, LISTINGS) as addresses:  # fmt: skip
         for _ in range(ROUNDS):
-            seconds, ours = asyncio.run(live(addresses, Path(scratch)))
-            spent.setdefault("live run", []).append(seconds)
             for name, receive in receivers.items():
-                spent.setdefault(name, []).append(asyncio.run(partial(receive, addresses)()))  # type: ignore[arg-type]
+                setting = {"venues.deribit.transport": name}
+                seconds, ours[name] = asyncio.run(live(addresses, Path(scratch), setting))
+                spent.setdefault(f"live run, {name}", []).append(seconds)
+                spent.setdefault(f"{name} alone", []).append(asyncio.run(receive(addresses)))
             if cryptofeed:
                 seconds, theirs = handler_alone(captured)
                 spent.setdefault("cryptofeed", []).append(seconds)
-                books = compare(ours, theirs)
+                books = min(compare(prices, theirs) for prices in ours.values())
     sizes = [len(one) for one in captured.frames[""]]
     return {
         "parts": parts(captured, start_ns), "versions": versions(PACKAGES), "frames": FRAMES, "bytes": round(statistics.mean(sizes)), "books": books,
         "us": {name: statistics.median(some) / FRAMES * 1e6 for name, some in spent.items()},
-        "times": {name: statistics.median(other / own for other, own in zip(some, spent["live run"], strict=True))
-                  for name, some in spent.items()},
+        "times": {name: statistics.median(other / own for other, own in zip(spent["cryptofeed"], some, strict=True))
+                  for name, some in spent.items()} if cryptofeed else {},
     }  # fmt: skip
 
 

@@ -6,7 +6,9 @@ FeedError
 ├── TableError      a table recording that breaks its format: says file, column, row
 ├── JournalError    a raw recording that cannot be read or written
 ├── DbnError        a DBN file that cannot be read, or whose ids nothing explains
-└── SessionError    a venue that cannot be reached, or refuses what was asked
+├── SessionError    a venue that cannot be reached, or refuses what was asked
+└── SocketClosedError
+                    a connection that gives no further frame, and why: expected, and begun anew
 """
 
 
@@ -44,3 +46,7 @@ class DbnError(FeedError):
 
 class SessionError(FeedError):
     """A venue that cannot be reached, or refuses what was asked of it."""
+
+
+class SocketClosedError(FeedError):
+    """A WebSocket that gives no further frame; the message says why."""

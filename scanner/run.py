@@ -26,6 +26,7 @@ from feeds.journal import Journal, JournalLimits
 from feeds.links import LinkState, SessionPolicy
 from feeds.record import Record, RecordType
 from feeds.session import VenueSession
+from feeds.transport import open_transport
 from feeds.venues import VENUES
 from scanner import __version__
 from scanner.alert import Alert, Sink
@@ -126,6 +127,7 @@ class LiveRun:
 
         Raises:
             JournalError: the folder holds a recording.
+            SessionError: a venue's transport is not installed.
         """
         self.config = config
         self.clock = SystemClock()
@@ -230,6 +232,7 @@ class LiveRun:
             underlyings=settings.underlyings,
             rng=random.Random(),  # noqa: S311 - jitter
             policy=policy,
+            transport=open_transport(settings.transport),
         )
 
     def _deliver(self, record: Record) -> None:

@@ -19,6 +19,7 @@ from feeds.journal import Journal
 from feeds.links import SessionPolicy
 from feeds.record import Record, RecordType
 from feeds.session import VenueSession
+from feeds.transport import open_transport
 from feeds.venue import (
     ChannelOptions,
     ConnectionPlan,
@@ -309,6 +310,7 @@ async def until(changed: asyncio.Event, holds: Callable[[], object]) -> None:
 
 POLICY = SessionPolicy(close_s=0.05, discovery_min_s=10.0)
 CHECK_S = POLICY.check_s
+TRANSPORT = "aiohttp"  # tests of other clients put theirs here
 
 
 class World:
@@ -362,7 +364,7 @@ async def running(world: World, venue: Toy | None = None, **changes: Any) -> Asy
     async with world.server.start() as server:
         settings: dict[str, Any] = {
             "rest_url": str(server.make_url("")),
-            "ws_url": str(server.make_url("/ws")),
+            "ws_url": str(server.make_url("/ws")).replace("http", "ws", 1),
             "journal": world.journal,
             "clock": world.time,
             "options": ChannelOptions(),
@@ -372,6 +374,7 @@ async def running(world: World, venue: Toy | None = None, **changes: Any) -> Asy
             "underlyings": (),
             "rng": random.Random(5),
             "policy": POLICY,
+            "transport": open_transport(TRANSPORT),
             "sleep": world.time.sleep,
         }
         world.session = VenueSession(venue or Toy(), **{**settings, **changes})
