@@ -59,6 +59,9 @@ class Replayer(DeribitServer):
         """Those of Deribit, and the flood."""
         return [web.get("/flood", self._flood), *super().routes()]
 
+    def _pay(self, pool: Any) -> None:
+        """Nothing: credits come back with the market's time, which stands still."""
+
     async def _flood(self, _request: web.Request) -> web.Response:
         """Send every frame to every connection; all is under way when this is answered."""
         data = memoryview(self._wire_bytes)

@@ -72,6 +72,8 @@ def test_a_step_is_bounded_in_bytes_but_for_one_record(intake):
 def test_a_step_ends_at_the_time_until_which_it_is_asked_for(intake):
     fill(intake, [frame(rx_ns) for rx_ns in (5, 6, 6, 7)])
     assert [intake.step(until_ns) for until_ns in (4, 5, 6, 7)] == [0, 1, 3, 4]
+    fill(intake, [frame(8, b" " * (STEP_BYTES + 1))])
+    assert [intake.step(until_ns) for until_ns in (4, 8)] == [0, 4]
 
 
 def test_the_bytes_of_what_was_drained_no_longer_fill_the_inbox(tmp_path):
