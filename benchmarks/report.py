@@ -19,11 +19,11 @@ Written by `benchmarks/run.py` (`make bench`); do not edit. On the CPU; no GPU w
 def write(results: dict[str, Any], path: Path) -> None:
     """Write the page."""
     lines = [HEAD.format(**results["machine"])]
-    if results["again"]:
+    if results["apart"]:
         words = (
-            f"{name} ({at['date']}, load {at['load']})" for name, at in results["again"].items()
+            f"{name} ({at['date']}, load {at['load']})" for name, at in results["apart"].items()
         )
-        lines += [f"Asked again since, on such a machine: {', '.join(words)}.", ""]
+        lines += [f"Asked apart from the others, on such a machine: {', '.join(words)}.", ""]
     lines += report_feeds.decode(results["decode"])
     lines += report_feeds.venues(results["venues"])
     lines += report_feeds.loopback(results["loopback"])

@@ -73,10 +73,11 @@ def loopback(found: Row) -> list[str]:
         lines.append(f"| {name} | {spent:.2f} | {1e6 / spent:,.0f} | {how} | {verdict} |")
     inside = ", ".join(f"{name} {spent:.2f}" for name, spent in found["parts"].items())
     return [*lines, "",
-        f"Inside, one after the other without a socket, us a frame: {inside}. With receiving these are less than a live run: the rest is the session's",
-        "own step for each frame (a task's turn, a record, counters), and threads that take turns for the interpreter. What would change it: frames",
-        "handed over in groups, one step of the session and one stamp for all that one read of the socket brought. That would change what",
-        "`rx_ns` says of a frame within the group, and what is journaled, so it is not done here.", "",
+        f"Inside, one after the other without a socket, us a frame: {inside}. The rest of a live run is receiving (`alone`), the session's own",
+        "step for each frame (a turn, counters), and threads that take turns for the interpreter.", "",
+        "Why it is not more: decoding is the largest part, and of the rest nearly all is Python for each frame, which stamps, journals and keeps it",
+        "for itself. What would change it: faster decoding of tickers, which are most of these frames; and one step of the session for all frames",
+        "of one read of the socket, which could share a stamp, though that changes what `rx_ns` says of a frame within its group.", "",
     ]  # fmt: skip
 
 

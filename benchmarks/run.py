@@ -254,12 +254,12 @@ def main() -> None:
     wanted = sys.argv[1:] or list(QUESTIONS)
     here = machine()
     results = {} if len(wanted) == len(QUESTIONS) else _earlier(here)
-    results = {"machine": here, "again": {}} | results
+    results = {"machine": here, "apart": {}} | results
     print(json.dumps(here))
     for name in wanted:
         print(f"{name} ...", flush=True)
-        if name in results:
-            results["again"][name] = {key: here[key] for key in ("date", "load")}
+        if len(wanted) < len(QUESTIONS):
+            results["apart"][name] = {"date": here["date"], "load": round(os.getloadavg()[0], 2)}
         results[name] = QUESTIONS[name]()
         print(json.dumps(results[name], indent=1))
     if results.keys() >= QUESTIONS.keys():
