@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from feeds.events import EVENT, TICKER
+from feeds.venue import is_experimental
 from feeds.venues import VENUES
 from kernels import columns as c
 from kernels.arrays import Batch
@@ -205,15 +206,20 @@ def venues_page() -> bytes:
     _, _, after = rest.partition(END)
     head = (
         "venue", "channels a request", "requests/s", "channels a connection", "connections",
-        "silence s", "ping s",
+        "silence s", "ping s", "requests/h a connection", "listings change UTC", "state",
     )  # fmt: skip
     rows = [
         (
             f"`{name}`", str(limits.channels_per_request), f"{limits.requests_per_s:g}",
             str(limits.channels_per_connection), str(limits.connections_max),
             f"{limits.silence_s:g}", "" if limits.ping_s is None else f"{limits.ping_s:g}",
+            str(limits.requests_per_hour or ""),
+            ", ".join(f"{s // 3600:02}:{s // 60 % 60:02}" for s in limits.listing_change_s),
+            "experimental: documentation only" if experimental else "",
         )
-        for name, limits in ((name, venue.LIMITS) for name, venue in VENUES.items())
+        for name, limits, experimental in (
+            (name, venue.LIMITS, is_experimental(venue)) for name, venue in VENUES.items()
+        )
     ]  # fmt: skip
     return f"{before}{BEGIN}\n{_table(head, rows)}\n{END}{after}".encode()
 

@@ -6,8 +6,10 @@ budget is kept on disk and survives restarts. Nothing here waits or reads a cloc
 
 import contextlib
 import fcntl
+import math
 import os
 import random
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,7 @@ from feeds.clock import Clock
 
 ANY_HOST: Final = "*"  # Stamps assumed for hosts that a damaged file may have held.
 SECOND_NS: Final = 1_000_000_000
+HOUR_NS: Final = 3_600 * SECOND_NS
 
 
 @dataclass(slots=True)
@@ -65,8 +68,8 @@ class ConnectBudget:
     _spaced_until_ns: dict[str, int] = field(default_factory=dict)
     _assumed: bool = False  # half the budget is taken off already for the damage found
 
-    def take(self, host: str) -> int:
-        """Spend one connection to a host.
+    def take(self, host: str, kept: int = 0) -> int:
+        """Spend one connection to a host, unless no more than `kept` are left of the window's.
 
         Returns:
             0 when granted, else nanoseconds after which to ask again; nothing is spent then.
@@ -76,7 +79,7 @@ class ConnectBudget:
             if locked:
                 self._load(now_ns)
             stepped = self._prune(now_ns)
-            wait_ns = self._spend(host, now_ns, locked=locked)
+            wait_ns = self._spend(host, now_ns, max(1, self.connects - kept), locked=locked)
             if wait_ns and stepped and locked:
                 self._save()  # Or the stamp would be in the future again at the next question.
         if wait_ns:
@@ -85,10 +88,10 @@ class ConnectBudget:
             self.counts.granted += 1
         return wait_ns
 
-    def _spend(self, host: str, now_ns: int, *, locked: bool) -> int:
+    def _spend(self, host: str, now_ns: int, connects: int, *, locked: bool) -> int:
         stamps = self._hosts.get(host, self._hosts.get(ANY_HOST, []))
-        if len(stamps) >= self.connects:
-            return stamps[-self.connects] + self._window_ns - now_ns
+        if len(stamps) >= connects:
+            return stamps[-connects] + self._window_ns - now_ns
         self._hosts[host] = [*stamps, now_ns]
         if self.path is None or (locked and self._save()):
             return 0
@@ -208,6 +211,36 @@ class TokenBucket:
         # A full bucket holds `burst` steps of idle time; more idle time than that is not saved.
         self._empty_ns = max(self._empty_ns, now_ns - self.burst * step_ns) + step_ns
         return max(0, self._empty_ns - now_ns)
+
+
+@dataclass(slots=True)
+class HourBudget:
+    """At most `count` requests in any hour, in the order they are reserved; None has no limit."""
+
+    count: int | None = None
+    _stamps: deque[int] = field(default_factory=deque)  # when each was or will be sent
+
+    def reserve(self, now_ns: int) -> int:
+        """Take the next place and return how many nanoseconds to wait for it, 0 for none."""
+        if self.count is None:
+            return 0
+        self._forget(now_ns)
+        at_ns = now_ns
+        if len(self._stamps) >= self.count:
+            at_ns = self._stamps[-self.count] + HOUR_NS
+        self._stamps.append(at_ns)
+        return at_ns - now_ns
+
+    def left(self, now_ns: int) -> float:
+        """Places that nobody has taken, infinity without a limit."""
+        if self.count is None:
+            return math.inf
+        self._forget(now_ns)
+        return self.count - len(self._stamps)
+
+    def _forget(self, now_ns: int) -> None:
+        while self._stamps and self._stamps[0] <= now_ns - HOUR_NS:
+            self._stamps.popleft()
 
 
 def backoff_s(rng: random.Random, attempt: int, base_s: float, cap_s: float) -> float:

@@ -29,6 +29,7 @@ class Order:
     symbol: str = ""  # the listing whose resync this request ends
     attempt: int = 0
     due_ns: int = 0  # sent: its answer is overdue from here
+    paid: bool = False  # has its place among the connection's requests an hour, and waited for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,10 @@ class ChannelLedger:
                 del self.awaiting[token]
                 return
 
+    def whole(self, given_up: set[str]) -> bool:
+        """Whether every channel was answered for, and has delivered what it owed at first."""
+        return not self.awaiting and self.wanted <= self.accepted | given_up
+
     def silent(self, now_ns: int) -> list[str]:
         """Channels whose first frame is overdue; each is named once."""
         late = [key for key, due in self.awaiting.items() if due is not None and due <= now_ns]
@@ -236,6 +241,11 @@ class ResyncQueue:
             attempts = self._last.get(symbol, (0, 0))[1]
             self._last[symbol] = (now_ns, attempts + 1)
         return due
+
+    def postpone(self, symbol: str, due_ns: int) -> None:
+        """Take back one that was started and for which there is no room now."""
+        self.under_way.discard(symbol)
+        self.waiting[symbol] = due_ns
 
     def finish(self, symbol: str) -> None:
         """End a resync: answered, overdue, or its connection is gone."""

@@ -14,7 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feeds.errors import FrameError
-from feeds.events import EVENT, FRAME, TICKER, DecodeOut, Flag, FrameKind, Kind, LifecycleNotice
+from feeds.events import (
+    EVENT,
+    FRAME,
+    TICKER,
+    BookCheck,
+    DecodeOut,
+    Flag,
+    FrameKind,
+    Kind,
+    LifecycleNotice,
+)
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -115,6 +125,7 @@ class Batch:
         self._updates: list[Ints] = []  # [UPDATE_WIDTH, update] each
         self._levels: list[tuple[Floats, Floats, Ints]] = []  # price, size and code by row
         self._tickers: list[tuple[Ints, NDArray[Any]]] = []  # frame index and row
+        self._checks: list[tuple[int, BookCheck]] = []  # by frame index
 
     def read(
         self, reader: Callable[[bytes], Any], indexes: list[int]
@@ -145,6 +156,20 @@ class Batch:
         found, indexes, refused = self.read(reader, indexes)
         self.failures += refused
         return found, indexes
+
+    def messages(
+        self, reader: Callable[[bytes], Any], indexes: list[int]
+    ) -> tuple[list[Any], list[int]]:
+        """Read whole frames and count the bad ones; returns the good messages, their indexes."""
+        found, good = [], []
+        for index in indexes:
+            try:
+                found.append(reader(self.frames[index]))
+            except (ValueError, RecursionError) as error:
+                self.failures.append((index, str(error)))
+            else:
+                good.append(index)
+        return found, good
 
     def skip(self, reason: str) -> None:
         """Count a message, or an entry of one, that carries nothing for us."""
@@ -183,6 +208,10 @@ class Batch:
         """
         self._updates.append(block)
         self._levels.append((prices, sizes, _row_codes(block) if codes is None else codes))
+
+    def add_checks(self, frames: Ints, checks: Sequence[BookCheck]) -> None:
+        """Take what the checksums of books are compared with: one a frame of a book, all of it."""
+        self._checks += zip(frames.tolist(), checks, strict=True)
 
     def add_tickers(
         self, frames: Ints, listings: Ints, ex_ns: Ints, values: Floats, *, percent: bool = False
@@ -228,6 +257,8 @@ class Batch:
         out.lifecycle.extend(self.lifecycle)
         for reason, count in self._skipped.items():
             out.skipped[reason] = out.skipped.get(reason, 0) + count
+        failed = {index for index, _ in self.failures} if self._checks else ()
+        out.checks += [check for index, check in self._checks if index not in failed]
         for index, message in sorted(self.failures):
             out.fail(FrameError(f"{self.venue}: {message}", self.frames[index]))
 

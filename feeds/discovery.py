@@ -1,6 +1,6 @@
 """Stage 1 of 8: what a venue lists, over HTTP: its questions, their pages, what went wrong."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
@@ -29,9 +29,10 @@ class Discoverer:
         venue: the venue's module; rest_url says where it is.
         underlyings: which to keep; empty keeps all.
         policy, counts: the session's.
-        log: journals a body under a name.
+        log: journals a body under a name, without the secrets in it.
         pace: waits for the next place among the venue's requests.
-        redact: replaces secrets in a body, before anybody keeps it.
+        clean: takes the secrets out of words.
+        proxy_headers: what a proxy on the way wants to know.
 
     Attributes:
         problem: what went wrong at the last time of asking, "" if nothing did.
@@ -45,7 +46,8 @@ class Discoverer:
     _: KW_ONLY
     log: Callable[[str, bytes], Record]
     pace: Callable[[], Awaitable[None]]
-    redact: Callable[[bytes], bytes] | None = None
+    clean: Callable[[str], str]
+    proxy_headers: Mapping[str, str] | None = None
     problem: str = field(init=False, default="")
 
     async def ask(self, http: aiohttp.ClientSession) -> tuple[dict[str, Listing], bool]:
@@ -66,7 +68,7 @@ class Discoverer:
         return found, complete
 
     def _fail(self, problem: str) -> None:
-        self.problem = problem
+        self.problem = self.clean(problem)
         self.counts.discovery_failures += 1
 
     async def _listings(
@@ -94,10 +96,9 @@ class Discoverer:
         body = await self._fetch(http, request)
         if body is None:
             return None
-        clean = body if self.redact is None else self.redact(body)
-        now_ns = self.log(f"instruments:{request.purpose}", clean).rx_ns
+        record = self.log(f"instruments:{request.purpose}", body)
         try:
-            discovery = self.venue.instruments(clean)
+            discovery = self.venue.instruments(record.payload)
         except FrameError as error:
             self._fail(f"{self.venue.NAME} {request.purpose}: {error}")
             return None
@@ -105,7 +106,7 @@ class Discoverer:
             listing
             for listing in discovery.listings
             if (not self.underlyings or listing.underlying in self.underlyings)
-            and (listing.expiry_ns is None or listing.expiry_ns > now_ns)
+            and (listing.expiry_ns is None or listing.expiry_ns > record.rx_ns)
         ]
         return listings, [q for q in (discovery.following, *discovery.further) if q is not None]
 
@@ -117,7 +118,12 @@ class Discoverer:
         try:
             method, headers = ("GET", None) if request.body is None else ("POST", _JSON_HEADERS)
             async with http.request(
-                method, url, data=request.body, headers=headers, timeout=timeout
+                method,
+                url,
+                data=request.body,
+                headers=headers,
+                timeout=timeout,
+                proxy_headers=self.proxy_headers,
             ) as response:
                 if response.status != 200:
                     self._fail(f"{url}: status was {response.status}, expected 200")

@@ -5,6 +5,7 @@ FeedError
 ├── SymbolError     an instrument name outside its venue's grammar
 ├── TableError      a table recording that breaks its format: says file, column, row
 ├── JournalError    a raw recording that cannot be read or written
+├── SecretError     a key file that cannot be read, or that others can read as well
 ├── DbnError        a DBN file that cannot be read, or whose ids nothing explains
 ├── SessionError    a venue that cannot be reached, or refuses what was asked
 └── SocketClosedError
@@ -38,6 +39,10 @@ class TableError(FeedError):
 
 class JournalError(FeedError):
     """A raw recording that cannot be read or written."""
+
+
+class SecretError(FeedError):
+    """A key file that cannot be used; the message never holds any of its content."""
 
 
 class DbnError(FeedError):

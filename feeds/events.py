@@ -4,9 +4,10 @@ Every venue decoder, table reader and simulator speaks these dtypes; nothing beh
 knows a venue. docs/SEMANTICS.md says what each field means when it is empty.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,8 +77,11 @@ class Kind(IntEnum):
     BOOK_SNAPSHOT = 2  # one level of a whole book; the first row carries SNAPSHOT_START
     BOOK_DELTA = 3  # one level set to an absolute size, 0 removes it
     TRADE = 4  # one print; side is the aggressor's
-    CLEAR = 5  # gap: the listing's book is unknown until the next snapshot or quote
+    CLEAR = 5  # the book is unknown until the next snapshot, or quote if level is BOOK_GIVEN_BACK
     STATE_CHANGE = 6  # level holds the new ListingState
+
+
+BOOK_GIVEN_BACK: Final = 1  # level of a CLEAR row: no book comes any more, quotes count again
 
 
 class Flag(IntFlag):
@@ -151,6 +155,18 @@ class LifecycleNotice:
     state: ListingState
 
 
+# Price and size of a level as the venue wrote them: its checksums are taken over text.
+TextLevel = tuple[str, str]
+
+
+class BookCheck(NamedTuple):
+    """The levels of one frame of a book as text, and the checksum of the whole book after it."""
+
+    bids: Sequence[TextLevel]  # a size of 0 removes
+    asks: Sequence[TextLevel]
+    checksum: int
+
+
 @dataclass(slots=True)
 class DecodeOut:
     """What a batch of frames became; a decoder only ever appends.
@@ -159,6 +175,7 @@ class DecodeOut:
     tickers: TICKER rows.
     trade_keys: u64 hash of the venue's trade id, one per trade row, in row order.
     frames: FRAME rows, one per book frame.
+    checks: of a venue that chains its books by checksums, one per FRAME row, in their order.
     lifecycle: notices in the order of the frames.
     errors: the first `errors_kept` bad frames; `error_count` counts all of them.
     skipped: reason -> count of frames that are valid and carry nothing for us
@@ -170,6 +187,7 @@ class DecodeOut:
     tickers: Rows = field(default_factory=lambda: Rows(TICKER))
     trade_keys: list[int] = field(default_factory=list)
     frames: Rows = field(default_factory=lambda: Rows(FRAME))
+    checks: list[BookCheck] = field(default_factory=list)
     lifecycle: list[LifecycleNotice] = field(default_factory=list)
     errors: list[FrameError] = field(default_factory=list)
     error_count: int = 0

@@ -12,6 +12,7 @@ import aiohttp
 import picows
 
 from feeds.errors import SocketClosedError
+from feeds.network import Network
 
 WAITING_BYTES_MAX: Final = 256 << 10  # Beside what one read of the socket still brings.
 _DATA: Final = (picows.WSMsgType.TEXT, picows.WSMsgType.BINARY, picows.WSMsgType.CONTINUATION)
@@ -21,13 +22,20 @@ class PicowsTransport:
     """As feeds.transport.Transport."""
 
     async def connect(
-        self, url: str, http: aiohttp.ClientSession, *, frame_bytes_max: int, close_s: float
+        self,
+        url: str,
+        http: aiohttp.ClientSession,
+        network: Network,
+        *,
+        frame_bytes_max: int,
+        close_s: float,
     ) -> "PicowsSocket":
-        """As Transport.connect; nothing of `http` is used."""
+        """As Transport.connect; nothing of `http` is used, and no proxy."""
         del http
         try:
             _, socket = await picows.ws_connect(
                 lambda: PicowsSocket(frame_bytes_max, close_s), url, max_frame_size=frame_bytes_max,
+                ssl_context=network.certificates if url.startswith("wss:") else None,
                 websocket_handshake_timeout=None,  # The session has a time for all of it.
             )  # fmt: skip
         except picows.WSError as error:

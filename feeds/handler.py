@@ -15,9 +15,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from feeds.checksums import CheckedBooks
 from feeds.contract import Listing, ListingKind
 from feeds.errors import FrameError, JournalError
 from feeds.events import (
+    BOOK_GIVEN_BACK,
     EVENT,
     TICKER,
     DecodeOut,
@@ -29,8 +31,10 @@ from feeds.events import (
     TickerRows,
 )
 from feeds.record import Record, RecordType
+from feeds.recovery import Recovery, RecoveryTurn
 from feeds.sequence import Change, SequenceState, SequenceTracker, Turn
-from feeds.venue import ChainQuoter, ChannelOptions, Venue
+from feeds.tiers import Tiers
+from feeds.venue import ChainQuoter, ChannelOptions, Checksummer, Venue
 
 # Frames decoded at once: enough to spread numpy's cost per call, few enough to stay in cache.
 RUN_FRAMES_MAX: Final = 1024
@@ -53,6 +57,7 @@ class HandlerOut:
     tickers: TICKER rows in log order.
     resync: symbols that became gapped, in log order; ask the venue for a fresh snapshot.
     discover: symbols that a notice named and discovery has not; fetch the instruments again.
+    recovering: listings that begin or end to recover from a lost connection, in log order.
     conflicts: what discovery bodies said twice and differently.
     errors: the first bad frames and bodies; `counts` has them all.
     counts: additions of this stretch, by name.
@@ -62,6 +67,7 @@ class HandlerOut:
     tickers: TickerRows
     resync: list[str] = field(default_factory=list)
     discover: list[str] = field(default_factory=list)
+    recovering: list[RecoveryTurn] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
     errors: list[FrameError] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -72,7 +78,8 @@ class VenueHandler:
 
     Args:
         venue: the venue's module.
-        options: the channels that are subscribed.
+        options: the channels that are subscribed for every listing.
+        depth: the channels of depth, where some listings alone have it; see feeds/tiers.py.
         allocate: gives a new listing its dense id; called once per symbol.
         retire: told (listing_id, rx_ns) when a listing has ended; the id must not be given to
             another listing before the caller's grace time is over.
@@ -87,22 +94,28 @@ class VenueHandler:
         allocate: Callable[[Listing], int],
         retire: Callable[[int, int], None],
         *,
+        depth: ChannelOptions | None = None,
         underlyings: Collection[str] = (),
         trade_memory: int = TRADE_MEMORY,
     ) -> None:
         self.symbols: dict[str, int] = {}
         self._venue = venue
-        self._options = options
+        self._tiers = Tiers(options, depth)
         self._allocate = allocate
         self._retire = retire
         self._underlyings = frozenset(underlyings)
         self._listings: dict[int, Listing] = {}
         # Discovered, but of other underlyings; with the expiry, so that it shrinks again.
         self._left_out: dict[str, int | None] = {}
-        self._carrier: dict[str, int] = {}  # symbol -> connection that carries its book
+        # symbol -> connection that its best prices come from: its book, or in two tiers whatever
+        # the lower one has; and of two tiers the connection that its depth comes from
+        self._carrier: dict[str, int] = {}
+        self._depth: dict[str, int] = {}
         # (underlying, price currency) -> connection that carries the quotes of its whole chain
         self._chains: dict[tuple[str, str], int] = {}
+        self._recovery = Recovery(venue.symbol_of_channel)
         self._tracker = SequenceTracker()
+        self._checked = CheckedBooks(venue.checksum) if isinstance(venue, Checksummer) else None
         self._trades = _TradeMemory(trade_memory)
 
     def consume(self, records: Iterable[Record]) -> HandlerOut:
@@ -152,6 +165,10 @@ class VenueHandler:
     def _take(self, decoded: DecodeOut, stretch: "_Stretch") -> None:
         """Let the sequence rule and the trade memory judge, and keep what holds."""
         rows, frames = decoded.rows.view(), decoded.frames.view()
+        if self._checked is not None:
+            failures = self._checked.failures
+            self._checked.link(frames, decoded.checks)
+            stretch.counts["checksum_failures"] += self._checked.failures - failures
         before = _counts_of(self._tracker)
         accepted = self._tracker.accept(frames, rows)
         after = _counts_of(self._tracker)
@@ -183,9 +200,18 @@ class VenueHandler:
         if not turns:
             return rows if keep.all() else rows[keep]
         places = [int(frames["row_begin"][change.frame]) for change in turns]
-        added = np.concatenate([_turn_row(change, frames) for change in turns])
+        added = np.concatenate([self._turn_row(change, frames) for change in turns])
         widened = np.insert(keep, places, np.ones(len(turns), np.bool_))
         return np.insert(rows, places, added)[widened]
+
+    def _turn_row(self, change: Change, frames: NDArray[Any]) -> NDArray[Any]:
+        """The row that says a gap, or that a book is known to be empty."""
+        frame = frames[change.frame]
+        if change.turn == Turn.GAP:
+            return self._cleared(change.listing_id, int(frame["rx_ns"]))
+        row = _bare_row(change.listing_id, int(frame["rx_ns"]), Kind.BOOK_SNAPSHOT)
+        row["seq"] = frame["seq_last"]
+        return row
 
     def _lifecycle(self, notice: LifecycleNotice, stretch: "_Stretch") -> None:
         listing_id = self.symbols.get(notice.symbol)
@@ -209,7 +235,10 @@ class VenueHandler:
         del self.symbols[symbol]
         del self._listings[listing_id]
         self._carrier.pop(symbol, None)
+        self._depth.pop(symbol, None)
         self._tracker.forget(listing_id)
+        if self._checked is not None:
+            self._checked.forget(listing_id)
         stretch.counts["retired"] += 1
 
     def _http(self, record: Record, stretch: "_Stretch") -> None:
@@ -239,6 +268,8 @@ class VenueHandler:
         listing_id = self._allocate(listing)
         self.symbols[listing.symbol] = listing_id
         self._listings[listing_id] = listing
+        if self._tiers.depth is not None:
+            self._tracker.close(listing_id)
         stretch.counts["listed"] += 1
 
     def _end_overdue(self, rx_ns: int, stretch: "_Stretch") -> None:
@@ -256,22 +287,33 @@ class VenueHandler:
             self._end(symbol, listing_id, rx_ns, stretch)
 
     def _connection(self, record: Record, stretch: "_Stretch") -> None:
-        if record.name == "close":
+        if record.name == "open":
+            stretch.recovering += self._recovery.reopen(
+                record.connection, record.rx_ns, self.symbols
+            )
+        elif record.name == "close":
             self._clear_connection(record, stretch)
             lost = record.connection
+            stretch.recovering += self._recovery.lose(lost, record.rx_ns, self.symbols)
             self._carrier = {s: c for s, c in self._carrier.items() if c != lost}
+            self._depth = {s: c for s, c in self._depth.items() if c != lost}
             self._chains = {chain: c for chain, c in self._chains.items() if c != lost}
 
     def _timer(self, record: Record, stretch: "_Stretch") -> None:
+        if record.name == "recovered":
+            stretch.recovering += self._recovery.regain(
+                record.connection, record.rx_ns, self.symbols
+            )
+            return
         if record.name not in ("silence", "first_data"):
             return
         if not record.payload:
             self._clear_connection(record, stretch)
             return
         channel = record.payload.decode(errors="replace")
-        symbol = self._book_symbol(channel)
-        if symbol is not None:
-            self._clear(symbol, record.rx_ns, stretch)
+        source = self._source(channel)
+        if source is not None:
+            self._lose(*source, record.rx_ns, stretch)
         chain = self._chain_of(channel)
         if chain is not None:
             self._clear_chain(chain, record.rx_ns, stretch)
@@ -283,27 +325,67 @@ class VenueHandler:
             raise JournalError(
                 f"subscription record of {record.venue} at {record.rx_ns}: {error}"
             ) from error
+        if record.name in ("subscribe", "accepted"):
+            self._recovery.carry(record.connection, channels)
         for channel in channels:
             chain = self._chain_of(channel)
             if chain is not None:
                 self._carry_chain(chain, record, stretch)
-            symbol = self._book_symbol(channel)
-            if symbol is None:
+            source = self._source(channel)
+            if source is None:
                 continue
+            symbol, carriers = source
             if record.name in ("subscribe", "accepted"):
-                self._carrier[symbol] = record.connection
-            elif self._carrier.get(symbol) == record.connection:
-                del self._carrier[symbol]
-                self._clear(symbol, record.rx_ns, stretch, unless_gapped=True)
+                carriers[symbol] = record.connection
+                if carriers is self._depth and symbol in self.symbols:
+                    self._tracker.open(self.symbols[symbol])
+            elif carriers.get(symbol) == record.connection:
+                del carriers[symbol]
+                self._lose(symbol, carriers, record.rx_ns, stretch, unless_gapped=True)
+                if carriers is self._depth and symbol in self.symbols:
+                    self._tracker.close(self.symbols[symbol])
 
-    def _book_symbol(self, channel: str) -> str | None:
-        """Instrument whose best prices come from a channel; None for any other channel."""
+    def _source(self, channel: str) -> tuple[str, dict[str, int]] | None:
+        """Instrument whose best prices come from a channel, and the table of such channels."""
         symbol = self._venue.symbol_of_channel(channel)
         if symbol is None:
             return None
-        # What a resync asks for again is, by definition, where the book comes from.
-        requests = self._venue.resync(symbol, self._options, 0)
-        return symbol if any(channel in request.channels for request in requests) else None
+        for options, carriers in (
+            (self._tiers.depth, self._depth),
+            (self._tiers.base, self._carrier),
+        ):
+            # What a resync asks for again is, by definition, where the book comes from.
+            requests = () if options is None else self._venue.resync(symbol, options, 0)
+            if any(channel in request.channels for request in requests):
+                return symbol, carriers
+        return None
+
+    def _lose(
+        self,
+        symbol: str,
+        carriers: dict[str, int],
+        rx_ns: int,
+        stretch: "_Stretch",
+        *,
+        unless_gapped: bool = False,
+    ) -> None:
+        """Follow the loss of what best prices came from.
+
+        In two tiers a book stands on its own, and where it goes, quotes count again. A book that
+        was asked for and has not come, or has a gap, is none: the lower tier quotes the listing.
+        """
+        listing_id = self.symbols.get(symbol)
+        if listing_id is None:
+            return
+        if self._tiers.depth is None:
+            self._clear(symbol, rx_ns, stretch, unless_gapped=unless_gapped)
+            return
+        live = self._tracker.state(listing_id) == SequenceState.LIVE
+        if carriers is self._depth:
+            self._wait(listing_id)
+        if live == (carriers is self._depth):
+            stretch.rows.append(self._cleared(listing_id, rx_ns))
+            stretch.counts["clears"] += 1
 
     def _chain_of(self, channel: str) -> tuple[str, str] | None:
         """Options whose best prices come from one channel for the whole chain, if it is such."""
@@ -334,9 +416,10 @@ class VenueHandler:
         for chain, connection in self._chains.items():
             if connection == record.connection:
                 self._clear_chain(chain, record.rx_ns, stretch)
-        for symbol, connection in self._carrier.items():
-            if connection == record.connection:
-                self._clear(symbol, record.rx_ns, stretch)
+        for carriers in (self._depth, self._carrier):
+            for symbol, connection in carriers.items():
+                if connection == record.connection:
+                    self._lose(symbol, carriers, record.rx_ns, stretch)
 
     def _clear(
         self, symbol: str, rx_ns: int, stretch: "_Stretch", *, unless_gapped: bool = False
@@ -346,9 +429,22 @@ class VenueHandler:
         if listing_id is None:
             return
         if not (unless_gapped and self._tracker.state(listing_id) == SequenceState.GAPPED):
-            stretch.rows.append(_bare_row(listing_id, rx_ns, Kind.CLEAR))
+            stretch.rows.append(self._cleared(listing_id, rx_ns))
             stretch.counts["clears"] += 1
+        self._wait(listing_id)
+
+    def _wait(self, listing_id: int) -> None:
+        """Forget what was seen of a listing's book: it begins with the next snapshot."""
         self._tracker.wait(listing_id)
+        if self._checked is not None:
+            self._checked.forget(listing_id)
+
+    def _cleared(self, listing_id: int, rx_ns: int) -> NDArray[Any]:
+        """The row that makes a book unknown; who is quoted apart from it has the word again."""
+        row = _bare_row(listing_id, rx_ns, Kind.CLEAR)
+        quoted = self._tiers.depth is not None or isinstance(self._venue, ChainQuoter)
+        row["level"] = BOOK_GIVEN_BACK if quoted else 0
+        return row
 
     _STEPS: Final = {
         RecordType.HTTP: _http,
@@ -387,6 +483,7 @@ class _Stretch:
         self.tickers: list[TickerRows] = []
         self.resync: list[str] = []
         self.discover: list[str] = []
+        self.recovering: list[RecoveryTurn] = []
         self.conflicts: list[str] = []
         self.errors: list[FrameError] = []
         self.counts: Counter[str] = Counter()
@@ -417,6 +514,7 @@ class _Stretch:
             tickers,
             self.resync,
             self.discover,
+            self.recovering,
             self.conflicts,
             self.errors,
             +self.counts,  # drops the zeros, whose presence would depend on the cuts
@@ -437,16 +535,6 @@ def _bare_row(listing_id: int, rx_ns: int, kind: Kind) -> NDArray[Any]:
     return row
 
 
-def _turn_row(change: Change, frames: NDArray[Any]) -> NDArray[Any]:
-    """The row that says a gap, or that a book is known to be empty."""
-    frame = frames[change.frame]
-    if change.turn == Turn.GAP:
-        return _bare_row(change.listing_id, int(frame["rx_ns"]), Kind.CLEAR)
-    row = _bare_row(change.listing_id, int(frame["rx_ns"]), Kind.BOOK_SNAPSHOT)
-    row["seq"] = frame["seq_last"]
-    return row
-
-
 def _counts_of(tracker: SequenceTracker) -> dict[str, int]:
     counts = tracker.counts
     return {
@@ -455,4 +543,5 @@ def _counts_of(tracker: SequenceTracker) -> dict[str, int]:
         "duplicates": counts.duplicates,
         "rejected": counts.rejected,
         "resyncs": counts.resyncs,
+        "unasked": counts.unasked,
     }

@@ -3,17 +3,20 @@
 import asyncio
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 from urllib.parse import urlsplit
 
-from feeds.channels import ChannelLedger, Order, ResyncQueue
-from feeds.venue import Limits, Request
+from feeds.budget import HourBudget
+from feeds.channels import ChannelLedger, Order, Purpose, ResyncQueue
+from feeds.secrets import Credentials
+from feeds.venue import Control, Limits, Request, Signer, Stamper, Venue
 
 RENEW_AT: Final = 0.95
 RENEW_STEP: Final = 0.01
 RENEW_STEPS: Final = 32
+TROUBLE_CHARS_MAX: Final = 240
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class SessionPolicy:
     retry_base_s: float = 0.5  # Reconnects and repeated requests: full jitter from here,
     retry_cap_s: float = 60.0  # to here.
     stable_s: float = 30.0  # A connection that lived so long starts its backoff anew.
+    recovering_max_s: float = 60.0  # Then a channel that still owes a frame holds up no alert.
     connect_s: float = 10.0
     close_s: float = 1.0  # How long a peer may take to answer our close.
     http_s: float = 30.0
@@ -35,6 +39,14 @@ class SessionPolicy:
     # Not every venue tells what it lists; strikes are added a few times a day.
     discovery_every_s: float = 900.0
     discovery_min_s: float = 10.0  # New strikes are listed in groups; one question serves them.
+    # The change of listings at 08:00 UTC: ask this long after it, a time between the two;
+    change_delay_s: tuple[float, float] = (5.0, 25.0)
+    change_lead_s: float = 300.0  # this long before it keep, for what will be listed,
+    change_connects: int = 4  # so many connects to a host, and for each connection
+    change_requests: int = 32  # so many requests of the hour: resyncs must leave them.
+    notice_s: float = 900.0  # A maintenance without a word of its end is over after this.
+    maintenance_base_s: float = 5.0  # Reconnects while a venue is down on purpose: from here,
+    maintenance_cap_s: float = 180.0  # to here.
     resync_base_s: float = 1.0
     resync_cap_s: float = 60.0
     resync_waiting_max: int = 8192
@@ -67,20 +79,55 @@ class SessionCounts:
     missing: int = 0  # channels asked for and not accepted, each time
     refused: int = 0  # requests answered with an error
     unanswered: int = 0  # requests without an answer in time
+    depth_grown: int = 0  # listings that depth was asked for, and
+    depth_given_back: int = 0  # those of which it is wanted no more
     given_up: int = 0  # channels missing after all attempts
     no_room: int = 0  # channels that no connection could take
     silence_timers: int = 0
     first_data_timers: int = 0
     pings: int = 0
+    recoveries: int = 0  # lost connections that came back
+    recoveries_cut: int = 0  # of them, those given up after `recovering_max_s`
+    logins: int = 0
+    logins_failed: int = 0  # refused, or without an answer in time
     renewals: int = 0  # connections ended before the venue would cut them for their age
     resyncs: int = 0
     resyncs_duplicate: int = 0
     resyncs_dropped: int = 0  # queue full
-    resyncs_unknown: int = 0  # no open connection carries the listing
+    resyncs_postponed: int = 0  # too few requests are left in the connection's hour
+    hour_waits: int = 0  # requests that had to wait for the connection's requests an hour
+    maintenance_notices: int = 0
+    resyncs_unknown: int = 0  # not listed, or no open connection carries the listing
     discoveries: int = 0
     discovery_failures: int = 0  # bodies that did not come or could not be read
     listed: int = 0
     delisted: int = 0
+
+
+@dataclass(slots=True)
+class Login:
+    """A login on its way: nothing else is sent before it is answered."""
+
+    request_id: int
+    due_ns: int
+    problem: str = ""  # why it failed
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def heed(self, control: Control) -> None:
+        """End with the venue's answer, if this is it."""
+        if control.ack is not None and control.ack[0] == self.request_id:
+            self.done.set()
+        elif control.refused is not None and control.refused[0] == self.request_id:
+            self._fail(f"login refused: {control.refused[1]}")
+
+    def look(self, now_ns: int) -> None:
+        """End where the answer is overdue."""
+        if now_ns >= self.due_ns and not self.done.is_set():
+            self._fail("no answer to the login")
+
+    def _fail(self, problem: str) -> None:
+        self.problem = problem
+        self.done.set()
 
 
 class LinkState(StrEnum):
@@ -100,6 +147,8 @@ class Link:
     connection: int
     ledger: ChannelLedger
     path: str = ""  # added to the venue's address
+    deep: bool = False  # carries depth of the second tier, and nothing else
+    hour: HourBudget = field(default_factory=HourBudget)  # of the present socket
     state: LinkState = LinkState.WAITING
     # No bound of its own: it holds the plan's requests, their bounded retries, and the requests
     # of at most `resync_under_way_max` resyncs.
@@ -107,6 +156,8 @@ class Link:
     retries: list[tuple[int, Order]] = field(default_factory=list)  # (not before ns, what)
     reader: asyncio.Task[str] | None = None
     drop_reason: str = ""
+    recovering: bool = False  # lost, and not yet as it was before
+    login: Login | None = None  # of the present socket
     opened_ns: int = 0
     last_frame_ns: int = 0
     pinged_ns: int = 0
@@ -117,8 +168,10 @@ class Link:
         """Start with a new socket: everything of the old one is forgotten, the plan is queued."""
         self.state = LinkState.OPEN
         self.drop_reason = ""
+        self.login = None
         self.opened_ns = self.last_frame_ns = self.pinged_ns = now_ns
         self.retries = []
+        self.hour = HourBudget(self.hour.count)
         self.outbox = asyncio.Queue()
         for order in self.ledger.opened():
             self.outbox.put_nowait(order)
@@ -131,6 +184,23 @@ class Link:
         while not self.outbox.empty():
             lost.append(self.outbox.get_nowait())
         return lost
+
+    def defer(self, order: Order, now_ns: int) -> bool:
+        """Put an order aside until its place in the connection's hour; pings never wait behind."""
+        if order.paid or order.purpose is Purpose.PING:
+            return False
+        wait_ns = self.hour.reserve(now_ns)
+        if wait_ns:
+            self.retries.append((now_ns + wait_ns, replace(order, paid=True)))
+        return wait_ns > 0
+
+    def recovered(self, now_ns: int, given_up: set[str], limit_s: float) -> bytes | None:
+        """How a lost connection ends to recover, once: `whole`, or `limit`; None while it does."""
+        if not self.recovering:
+            return None
+        whole = self.ledger.whole(given_up)
+        self.recovering = not whole and now_ns - self.opened_ns < round(limit_s * 1e9)
+        return None if self.recovering else b"whole" if whole else b"limit"
 
     def retry(self, now_ns: int) -> None:
         """Queue the orders whose time to be tried again has come."""
@@ -167,6 +237,31 @@ def carrier(links: Iterable[Link], requests: Sequence[Request]) -> Link | None:
         if link.state is LinkState.OPEN and not channels.isdisjoint(link.ledger.wanted):
             return link
     return None
+
+
+def worded(venue: Venue, order: Order, now_ns: int) -> str:
+    """Text of an order as it is sent at a time, which some venues want to be told."""
+    text = order.request.text
+    return venue.stamped(text, now_ns) if isinstance(venue, Stamper) else text
+
+
+def signature(venue: Venue, keys: Credentials | None, now_ns: int) -> str | None:
+    """What a connection adds to its address, often nothing; None where keys are missing."""
+    if not isinstance(venue, Signer):
+        return ""
+    return None if keys is None else venue.path(keys, now_ns)
+
+
+def trouble_of(links: Sequence[Link], problem: str) -> str:
+    """What keeps a venue's feed from being whole, in one short line, "" if nothing does.
+
+    problem: what went wrong with the instruments; a connection that is down matters more.
+    """
+    down = [link for link in links if link.state is not LinkState.OPEN and link.problem]
+    if down:
+        problem = f"{len(down)} of {len(links)} connections down: {down[0].problem}"
+    # The words may be the venue's: no control character reaches a terminal.
+    return "".join(c if c.isprintable() else " " for c in problem[:TROUBLE_CHARS_MAX])
 
 
 def renewal_ns(connection: int, limits: Limits) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from urllib.parse import quote
 
 import msgspec
 
@@ -15,6 +16,7 @@ class RecordType(IntEnum):
     HTTP = 3  # the body as received; name = purpose of the request
     CONNECTION = 4  # name = "open" or "close"; payload = reason, UTF-8
     TIMER = 5  # name = "silence" or "first_data"; payload = channel or empty for the connection
+    # name = "recovered"; payload = "whole" or "limit": a lost connection is as it was before
     SUBSCRIPTION = 6  # name = "subscribe", "unsubscribe", "accepted", "missing"; payload = JSON
     # list of channels
     # 7 is free: nothing is conflated (docs/decisions/0006-lossless-inbox.md).
@@ -23,6 +25,7 @@ class RecordType(IntEnum):
     # "merged", "records"}, the last being how many were decoded since the TICK record before
     CLOCK_STEP = 10  # JSON {"step_ns"}
     END = 11  # closed in order
+    DEPTH = 12  # what the depth tier became; JSON {"grown": {symbol: why}, "given_back": [symbol]}
 
 
 # A Struct and not a dataclass: one is made per frame, and 0.08 us stands against 0.91 us
@@ -53,10 +56,11 @@ class JournalCounts:
 
 
 class Redactor:
-    """Replaces known secrets in payloads before they reach the journal or the pipeline.
+    """Replaces known secrets before they reach the journal, the pipeline or anybody's eyes.
 
-    Each secret is matched as it is and as it stands inside a JSON string. Empty secrets are
-    ignored. Only whole secrets are found: a venue that echoes part of one is not covered.
+    Each secret is matched as it is, as it stands inside a JSON string and as it stands in a URL.
+    Empty secrets are ignored. Only whole secrets are found: a venue that echoes part of one is
+    not covered.
     """
 
     MARK = b"[redacted]"
@@ -66,6 +70,7 @@ class Redactor:
         for secret in filter(None, secrets):
             plain = secret.encode()
             found |= {plain, msgspec.json.encode(secret)[1:-1], plain.replace(b"/", b"\\/")}
+            found.add(quote(secret, safe="").encode())
         # Longest first, so that a secret inside another leaves no remainder of the longer one.
         self._secrets = tuple(sorted(found, key=lambda secret: (-len(secret), secret)))
         self.count = 0
@@ -78,3 +83,7 @@ class Redactor:
                 clean = clean.replace(secret, self.MARK)
         self.count += clean is not payload
         return clean
+
+    def text(self, text: str) -> str:
+        """The same for words: why a connection closed, what a body said."""
+        return self(text.encode(errors="replace")).decode()

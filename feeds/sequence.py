@@ -7,6 +7,8 @@
     gapped  -> live     a snapshot not older than anything seen since the gap
     any     -> live     a snapshot whose seq_prev is 0: the venue counts anew from there
     any     -> waiting  wait(): the channel was given up, the connection was lost, silence
+    any     -> closed   close(): no book is asked for, and whatever still comes of one is refused
+    closed  -> waiting  open(): it is asked for
 
 A change not newer than the last, or an older window, is dropped as a duplicate and is no gap. An
 older snapshot may be a late copy or a venue that began to count anew: the book is in doubt, so it
@@ -70,6 +72,7 @@ class SequenceCounts:
     duplicates: int = 0  # older than what was accepted: dropped, no gap
     rejected: int = 0  # frames that showed a gap, and changes while waiting or gapped
     resyncs: int = 0  # gapped listings that became live again
+    unasked: int = 0  # of listings whose book was given back
 
 
 @dataclass(slots=True)
@@ -83,17 +86,18 @@ class Accepted:
 class SequenceTracker:
     """The chains of all listings of one venue.
 
-    Three dictionaries hold everything, each with at most one small entry per listing; `forget`
+    A few tables hold everything, each with at most one small entry per listing; `forget`
     takes a listing out of all.
     """
 
-    __slots__ = ("_broken", "_last", "_newest", "counts")
+    __slots__ = ("_broken", "_closed", "_last", "_newest", "counts")
 
     def __init__(self) -> None:
         self.counts = SequenceCounts()
         self._last: dict[int, int] = {}  # live listing -> seq_last of the last accepted frame
         self._newest: dict[int, int] = {}  # gapped listing -> newest seq seen
         self._broken: set[int] = set()  # had a gap and was not live since
+        self._closed: set[int] = set()
 
     def accept(self, frames: FrameRows, rows: EventRows) -> Accepted:
         """Judge a batch of frames in order; rows of refused frames get REJECTED, in place.
@@ -139,14 +143,27 @@ class SequenceTracker:
         self._last.pop(listing_id, None)
         self._newest.pop(listing_id, None)
 
+    def close(self, listing_id: int) -> None:
+        """Refuse all frames of a listing from here: its channel was given back; some come late."""
+        self.wait(listing_id)
+        self._closed.add(listing_id)
+
+    def open(self, listing_id: int) -> None:
+        """Take frames of a listing again; one that is open stays as it is."""
+        self._closed.discard(listing_id)
+
     def forget(self, listing_id: int) -> None:
         """Drop a listing that is gone, so that its id may be used again."""
         self.wait(listing_id)
+        self._closed.discard(listing_id)
         self._broken.discard(listing_id)
 
     def _turn(self, changes: list[Change], live: Change, update: tuple[int, int, int]) -> bool:
         """Judge a frame that does not plainly follow; says whether its rows hold."""
         kind, seq, previous = update
+        if live.listing_id in self._closed:
+            self.counts.unasked += 1
+            return False
         anew = kind == _SNAPSHOT and previous == NO_PREVIOUS
         last = self._last.get(live.listing_id)
         if last is not None:

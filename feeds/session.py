@@ -12,43 +12,47 @@ stamped, journaled and delivered in one synchronous step: a replay sees what was
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import Final
 
 import aiohttp
 import msgspec
 
 from feeds.budget import ConnectBudget, TokenBucket, backoff_s
-from feeds.channels import Answer, Asked, ChannelLedger, Order, Purpose, ResyncQueue
+from feeds.channels import Answer, Order, Purpose, ResyncQueue
 from feeds.clock import Clock
 from feeds.contract import Listing
+from feeds.daily import DailyWindow
 from feeds.discovery import NETWORK_ERRORS, Discoverer, words_of
 from feeds.errors import SessionError, SocketClosedError
 from feeds.journal import Journal
 from feeds.links import (
     Link,
     LinkState,
+    Login,
     SessionCounts,
     SessionPolicy,
-    carrier,
     host_of,
-    place,
     renewal_ns,
+    signature,
+    trouble_of,
+    worded,
 )
-from feeds.record import Record, RecordType
+from feeds.network import Network
+from feeds.record import Record, RecordType, Redactor
+from feeds.resyncs import Resyncer
+from feeds.secrets import Credentials
+from feeds.subscriber import Subscriber
 from feeds.transport import AiohttpTransport, Socket, Transport
+from feeds.upkeep import Upkeep
 from feeds.venue import (
+    Authenticator,
     ChannelOptions,
     Limits,
     Pinger,
     Request,
-    Unsubscriber,
     Venue,
 )
-
-FIRST_OWN_REQUEST_ID: Final = 1_000_000  # Above the ids of any plan, below 10 digits for years.
-TROUBLE_CHARS_MAX: Final = 240
 
 
 @dataclass(slots=True, eq=False)
@@ -59,11 +63,17 @@ class VenueSession:
         venue: the venue's module; rest_url and ws_url say where it is.
         journal: every record goes here first; it uses the same clock.
         options: channels per listing, planned within `limits`.
+        depth: channels of the second tier, for the listings that `follow_depth` names; None where
+            `options` has everything.
         budget: connections per host, shared by all sessions.
         deliver: takes each record right after the journal; must not block.
         underlyings: which to subscribe; empty takes all that discovery gives.
         rng, policy: jitter, and our own limits.
-        redact: replaces secrets in what was received, before anybody keeps it.
+        credentials: log every connection in, where `options.authenticated` and the venue knows how,
+            and sign its address, where the venue wants that even for public data.
+        network: which proxy to take, and whose certificates to believe.
+        maintenance: when the venue is down every day.
+        redact: replaces secrets in what was received and in words, before anybody keeps them.
         transport: opens the WebSockets.
         sleep: waits some seconds; tests put their own time here.
     """
@@ -80,19 +90,24 @@ class VenueSession:
     deliver: Callable[[Record], None]
     underlyings: Sequence[str]
     rng: random.Random
+    depth: ChannelOptions | None = None
     policy: SessionPolicy = field(default_factory=SessionPolicy)
-    redact: Callable[[bytes], bytes] | None = None
+    credentials: Credentials | None = None
+    network: Network = field(default_factory=Network)
+    maintenance: Sequence[DailyWindow] = ()
+    redact: Redactor | None = None
     transport: Transport = field(default_factory=AiohttpTransport)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     counts: SessionCounts = field(init=False, default_factory=SessionCounts)
     links: list[Link] = field(init=False, default_factory=list)
-    listings: dict[str, Listing] = field(init=False, default_factory=dict)
+    subscriber: Subscriber = field(init=False)
     given_up: set[str] = field(init=False, default_factory=set)  # channels, until a new socket
     discoverer: Discoverer = field(init=False)
     resyncs: ResyncQueue = field(init=False)
+    upkeep: Upkeep = field(init=False)
+    _resyncer: Resyncer = field(init=False)
     _bucket: TokenBucket = field(init=False)
-    _next_id: int = field(init=False, default=FIRST_OWN_REQUEST_ID)
     _stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _discovery_wanted: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _discovered_ns: int = field(init=False, default=0)
@@ -103,10 +118,19 @@ class VenueSession:
     def __post_init__(self) -> None:
         self._bucket = TokenBucket(self.limits.requests_per_s, self.limits.request_burst)
         self.resyncs = self.policy.resync_queue()
+        self.subscriber = Subscriber(
+            self.venue, self.options, self.depth, self.limits, self.counts, self.links,
+            self.resyncs, log=self._log, start=self._start_link, resync=self.request_resync,
+        )  # fmt: skip
+        self.upkeep = Upkeep(self.limits, self.policy, self.rng, self.maintenance)
+        self._resyncer = Resyncer(
+            self.venue, self.subscriber.options_of, self.policy, self.counts, self.links,
+            self.resyncs, self.upkeep,
+        )  # fmt: skip
         self.discoverer = Discoverer(
             self.venue, self.rest_url, self.underlyings, self.policy, self.counts,
             log=lambda name, body: self._log(RecordType.HTTP, -1, name, body),
-            pace=self._pace, redact=self.redact,
+            pace=self._pace, clean=self._clean, proxy_headers=self.network.proxy_headers,
         )  # fmt: skip
 
     async def run(self) -> None:
@@ -116,12 +140,7 @@ class VenueSession:
             ExceptionGroup: with a SessionError where the venue's plan does not fit its limits at
                 the start, or with whatever was our own bug. Network failures never get here.
         """
-        # No limit in the connector: there it would make a connection wait in silence.
-        connector = aiohttp.TCPConnector(limit=0)
-        async with (
-            aiohttp.ClientSession(connector=connector) as self._http,
-            asyncio.TaskGroup() as self._group,
-        ):
+        async with self.network.open() as self._http, asyncio.TaskGroup() as self._group:
             self._start(self._discoveries(), "discovery")
             self._start(self._watch(), "watch")
             await self._stopping.wait()
@@ -134,7 +153,7 @@ class VenueSession:
         Raises:
             SessionError: a body did not come or could not be read.
         """
-        async with aiohttp.ClientSession() as http:
+        async with self.network.open() as http:
             found, complete = await self.discoverer.ask(http)
         if not complete:
             raise SessionError(self.problem)
@@ -148,13 +167,18 @@ class VenueSession:
         """Ask for the instruments again, soon; repeated calls make one question."""
         self._discovery_wanted.set()
 
+    def follow_depth(self, wanted: Mapping[str, str]) -> None:
+        """Give exactly these options depth, as far as connections go; never waits.
+
+        Args:
+            wanted: symbol -> why, for the journal. What is not listed is left out.
+        """
+        self.discoverer.problem = self.subscriber.follow_depth(wanted) or self.problem
+
     def request_resync(self, symbols: Iterable[str]) -> None:
         """Ask for fresh snapshots of listings, each at its own backoff; bounded, never waits."""
         now_ns = self.clock.now_ns()
-        for symbol in symbols:
-            outcome = self.resyncs.ask(symbol, now_ns)
-            self.counts.resyncs_duplicate += outcome is Asked.DUPLICATE
-            self.counts.resyncs_dropped += outcome is Asked.FULL
+        self._resyncer.ask(symbols, now_ns)
         self._start_resyncs(now_ns)
 
     def _start(self, work: Coroutine[object, object, None], name: str) -> None:
@@ -164,9 +188,14 @@ class VenueSession:
 
     def _log(self, record_type: RecordType, connection: int, name: str, payload: bytes) -> Record:
         """Journal and deliver in one synchronous step: log order is the pipeline's order."""
+        if self.redact is not None:
+            payload = self.redact(payload)
         record = self.journal.append(record_type, self.venue.NAME, connection, name, payload)
         self.deliver(record)
         return record
+
+    def _clean(self, words: str) -> str:
+        return words if self.redact is None else self.redact.text(words)
 
     def _log_channels(self, link: Link, name: str, channels: Sequence[str]) -> None:
         payload = msgspec.json.encode(channels)
@@ -176,13 +205,26 @@ class VenueSession:
         return self.clock.now_ns() + round(seconds * 1e9)
 
     def _backoff_s(self, attempt: int) -> float:
-        return backoff_s(self.rng, attempt, self.policy.retry_base_s, self.policy.retry_cap_s)
+        base_s, cap_s = self.policy.retry_base_s, self.policy.retry_cap_s
+        if self.in_maintenance:
+            base_s, cap_s = self.policy.maintenance_base_s, self.policy.maintenance_cap_s
+        return backoff_s(self.rng, attempt, base_s, cap_s)
 
-    async def _admit(self, url: str) -> None:
-        """Wait until the connect budget of a host grants a connection."""
-        while (wait_ns := self.budget.take(host_of(url))) > 0:
+    async def _admit(self, url: str, *, spare: bool = False) -> None:
+        """Wait until the connect budget of a host grants a connection; `spare` leaves the reserve.
+
+        Before listings change the reserve is for what will be listed.
+        """
+        host = host_of(url)
+        while True:
+            now_ns = self.clock.now_ns()
+            kept = self.upkeep.kept_connects(now_ns) if spare else 0
+            wait_ns = self.budget.take(host, kept)
+            if not wait_ns:
+                return
             self.counts.budget_waits += 1
-            await self.sleep(wait_ns / 1e9)
+            until_ns = self.upkeep.until_change_ns(now_ns)  # From then on nothing is kept.
+            await self.sleep((min(wait_ns, until_ns) if kept else wait_ns) / 1e9)
 
     async def _pace(self) -> None:
         """Wait for the next place among the venue's requests a second."""
@@ -212,97 +254,47 @@ class VenueSession:
         found, complete = await self.discoverer.ask(self._http)
         self._discovered_ns = self.clock.now_ns()
         if complete:
-            self._delist([symbol for symbol in self.listings if symbol not in found])
-        self._list([found[symbol] for symbol in found if symbol not in self.listings])
+            self.subscriber.remove([symbol for symbol in self.listings if symbol not in found])
+        new = [found[symbol] for symbol in found if symbol not in self.listings]
+        self.discoverer.problem = self.subscriber.add(new) or self.problem
         return complete
 
-    def _list(self, listings: list[Listing]) -> None:
-        """Subscribe new listings on connections with room, or on new ones."""
-        if not listings:
-            return
-        existing = list(self.links)
-        try:
-            plans = self.venue.subscriptions(listings, self.options, self.limits)
-        except SessionError as error:
-            if not existing:
-                raise
-            self.discoverer.problem = str(error)
-            self.counts.no_room += len(listings)
-            return
-        self.listings.update((listing.symbol, listing) for listing in listings)
-        self.counts.listed += len(listings)
-        for plan in plans:
-            room = self.limits.channels_per_connection
-            link = place(existing, plan.path, set(plan.channels), room) or self._add_link(plan.path)
-            if link is None:
-                self.counts.no_room += len(plan.channels)
-                self._log(
-                    RecordType.SUBSCRIPTION, -1, "missing", msgspec.json.encode(plan.channels)
-                )
-                continue
-            for request in plan.requests:
-                link.ledger.carry(request)
-                if link.state is LinkState.OPEN:
-                    link.outbox.put_nowait(Order(request))
-
-    def _add_link(self, path: str) -> Link | None:
-        if len(self.links) >= self.limits.connections_max:
-            return None
-        link = Link(len(self.links), ChannelLedger(self.venue), path)
-        self.links.append(link)
-        self._start(self._run_link(link), f"link-{link.connection}")
-        return link
-
-    def _delist(self, symbols: list[str]) -> None:
-        """Give back the channels of listings that ended."""
-        if not symbols:
-            return
-        gone = set(symbols)
-        for symbol in symbols:
-            del self.listings[symbol]
-            self.resyncs.forget(symbol)
-        self.counts.delisted += len(symbols)
-        for link in self.links:
-            channels = sorted(
-                c for c in link.ledger.wanted if self.venue.symbol_of_channel(c) in gone
-            )
-            if channels:
-                link.ledger.forget(channels)
-                self._unsubscribe(link, channels)
-
-    def _unsubscribe(self, link: Link, channels: list[str]) -> None:
-        if link.state is not LinkState.OPEN:
-            return
-        if not isinstance(self.venue, Unsubscriber):
-            self._log_channels(link, "unsubscribe", channels)  # Nothing to send; ours from here.
-            return
-        for request in self.venue.unsubscribe(channels, self.limits, self._next_id):
-            self._next_id = max(self._next_id, request.request_id + 1)
-            link.outbox.put_nowait(Order(request, Purpose.UNSUBSCRIBE))
-
-    # Connections
+    @property
+    def listings(self) -> dict[str, Listing]:
+        """What is subscribed, by symbol."""
+        return self.subscriber.listings
 
     @property
     def problem(self) -> str:
         """Failure of the last discovery or of the plan for what it found, "" if none."""
         return self.discoverer.problem
 
+    # Connections
+
+    def _start_link(self, link: Link) -> None:
+        self._start(self._run_link(link), f"link-{link.connection}")
+
     @property
     def trouble(self) -> str:
-        """What last went wrong and has not been mended, in one short line; "" if nothing has."""
-        text = self.problem
-        down = [link for link in self.links if link.state is not LinkState.OPEN and link.problem]
-        if down:
-            text = f"{len(down)} of {len(self.links)} connections down: {down[0].problem}"
-        # The words may be the venue's: no control character reaches a terminal.
-        return "".join(c if c.isprintable() else " " for c in text[:TROUBLE_CHARS_MAX])
+        """What last went wrong and has not been mended, in one short line; "" if nothing has.
+
+        What is missing while the venue is down on purpose is no trouble.
+        """
+        return "" if self.in_maintenance else trouble_of(self.links, self.problem)
+
+    @property
+    def in_maintenance(self) -> bool:
+        """Whether the venue is down on purpose, or will be: silence is no trouble then."""
+        return self.upkeep.down(self.clock.now_ns())
 
     async def _run_link(self, link: Link) -> None:
         """Connect and serve for ever; each failure is counted and backs off."""
         try:
             while True:
                 link.state = LinkState.WAITING
-                await self._admit(self.ws_url)
+                while not link.ledger.wanted:  # All its listings ended or were given back.
+                    await self.sleep(self.policy.check_s)
+                await self._admit(self.ws_url, spare=True)
                 link.state = LinkState.CONNECTING
                 socket = await self._connect(link)
                 if socket is None:
@@ -319,16 +311,21 @@ class VenueSession:
 
     async def _connect(self, link: Link) -> Socket | None:
         url = self.ws_url + link.path
+        signed = signature(self.venue, self.credentials, self.clock.now_ns())
+        if signed is None:
+            link.problem = f"{url}: is for accounts alone, and there are no keys of one"
+            return None
         try:
             async with asyncio.timeout(self.policy.connect_s):
                 return await self.transport.connect(
-                    url,
+                    url + signed,
                     self._http,
+                    self.network,
                     frame_bytes_max=self.limits.frame_bytes_max,
                     close_s=self.policy.close_s,
                 )
         except NETWORK_ERRORS as error:
-            link.problem = f"{url}: {words_of(error)}"
+            link.problem = self._clean(f"{url}: {words_of(error)}")
             return None
 
     async def _serve(self, link: Link, socket: Socket) -> None:
@@ -356,10 +353,13 @@ class VenueSession:
         opened = self._log(RecordType.CONNECTION, link.connection, "open", b"")
         self.counts.connects += 1
         self.given_up -= link.ledger.wanted
+        self.subscriber.word(link)
         link.begin(opened.rx_ns)
 
     def _close(self, link: Link, reason: str) -> None:
         self.counts.disconnects += 1
+        reason = self._clean(reason)
+        link.recovering = not self._stopping.is_set()
         self._log(RecordType.CONNECTION, link.connection, "close", reason.encode())
         for order in link.end(reason):
             self.resyncs.finish(order.symbol)  # The next socket begins with a snapshot.
@@ -381,8 +381,7 @@ class VenueSession:
 
     def _on_frame(self, link: Link, frame: bytes) -> str | None:
         """Journal, deliver and obey one frame, in one synchronous step; returns a reply."""
-        kept = frame if self.redact is None else self.redact(frame)
-        link.last_frame_ns = self._log(RecordType.FRAME, link.connection, "", kept).rx_ns
+        link.last_frame_ns = self._log(RecordType.FRAME, link.connection, "", frame).rx_ns
         counts = self.counts
         counts.frames += 1
         counts.bytes += len(frame)
@@ -391,6 +390,8 @@ class VenueSession:
             if link.ledger.awaiting:
                 link.ledger.heard(frame)
             return None
+        if link.login is not None:
+            link.login.heed(control)
         if control.ack is not None:
             self._answered(link, *control.ack)
         elif control.refused is not None:
@@ -399,6 +400,13 @@ class VenueSession:
             due_ns = self._later_ns(self.policy.first_data_s)
             for answer in link.ledger.named(control.accepted, control.denied, due_ns):
                 self._follow(link, answer)
+        if control.resync:
+            now_ns = self.clock.now_ns()
+            self._resyncer.failed(control.resync, self.listings, now_ns)
+            self._start_resyncs(now_ns)
+        if control.maintenance is not None:
+            counts.maintenance_notices += 1
+            self.upkeep.notice(self.clock.now_ns(), down=control.maintenance)
         counts.notices += control.notice is not None
         counts.replies += control.reply is not None
         return control.reply
@@ -409,23 +417,46 @@ class VenueSession:
             for text in self.venue.hello():
                 await self._pace()
                 await socket.send_str(text)
+            if failure := await self._log_in(link, socket):
+                return failure
             while True:
                 order = await link.outbox.get()
+                if link.defer(order, self.clock.now_ns()):
+                    self.counts.hour_waits += 1
+                    continue
                 await self._pace()
                 self._sent(link, order)
-                await socket.send_str(order.request.text)
+                await socket.send_str(worded(self.venue, order, self.clock.now_ns()))
         except NETWORK_ERRORS as error:
             return f"send failed: {words_of(error)}"
+
+    async def _log_in(self, link: Link, socket: Socket) -> str:
+        """Log in where that is wanted, since what follows may need it; returns why it failed."""
+        if self.credentials is None or not self.options.authenticated:
+            return ""
+        assert isinstance(self.venue, Authenticator)
+        request = self.venue.login(self.credentials)
+        await self._pace()
+        link.login = Login(request.request_id, self._later_ns(self.policy.ack_s))
+        link.hour.reserve(self.clock.now_ns())
+        self.counts.logins += 1
+        await socket.send_str(request.text)  # Sent and never journaled: it holds the secret.
+        await link.login.done.wait()
+        self.counts.logins_failed += bool(link.login.problem)
+        return link.login.problem
 
     def _sent(self, link: Link, order: Order) -> None:
         if order.purpose is Purpose.PING:
             self.counts.pings += 1
             return
         self.counts.requests += 1
-        link.ledger.sent(replace(order, due_ns=self._later_ns(self.policy.ack_s)))
+        due_ns = self._later_ns(self.policy.ack_s)
+        link.ledger.sent(replace(order, due_ns=due_ns, paid=False))
         unsubscribes = order.purpose is Purpose.UNSUBSCRIBE
         name = "unsubscribe" if unsubscribes else "subscribe"
         self._log_channels(link, name, order.request.channels)
+        if not self.limits.answers:
+            self._answered(link, order.request.request_id, None)
 
     def _answered(self, link: Link, request_id: int, accepted: Sequence[str] | None) -> bool:
         """Follow an answer to a request; False where no such request waits."""
@@ -467,7 +498,8 @@ class VenueSession:
                 if link.state is LinkState.OPEN:
                     self._check(link, now_ns)
             self._start_resyncs(now_ns)
-            if now_ns - self._discovered_ns >= round(self.policy.discovery_every_s * 1e9):
+            since_ns = now_ns - self._discovered_ns
+            if self.upkeep.asks(now_ns) or since_ns >= round(self.policy.discovery_every_s * 1e9):
                 self.request_discovery()
 
     def _check(self, link: Link, now_ns: int) -> None:
@@ -480,14 +512,24 @@ class VenueSession:
             self.counts.renewals += 1
             self._drop(link, "renewed before the venue's limit of age")
             return
+        if link.login is not None:
+            link.login.look(now_ns)
         self._ping(link, now_ns)
         for channel in link.ledger.silent(now_ns):
             self.counts.first_data_timers += 1
             self._log(RecordType.TIMER, link.connection, "first_data", channel.encode())
+            symbol = None if self.limits.answers else self.venue.symbol_of_channel(channel)
+            if symbol is not None:
+                self.request_resync([symbol])
         for answer in link.ledger.overdue(now_ns):
             self.counts.unanswered += 1
             self._follow(link, answer)
         link.retry(now_ns)
+        how = link.recovered(now_ns, self.given_up, self.policy.recovering_max_s)
+        if how is not None:
+            self.counts.recoveries += 1
+            self.counts.recoveries_cut += how == b"limit"
+            self._log(RecordType.TIMER, link.connection, "recovered", how)
 
     def _ping(self, link: Link, now_ns: int) -> None:
         """Queue the ping that is due, where the venue wants any."""
@@ -508,15 +550,4 @@ class VenueSession:
     # Resyncs
 
     def _start_resyncs(self, now_ns: int) -> None:
-        for symbol in self.resyncs.start(now_ns):
-            requests = self.venue.resync(symbol, self.options, self._next_id)
-            link = carrier(self.links, requests)
-            if link is None:
-                self.counts.resyncs_unknown += 1
-                self.resyncs.finish(symbol)
-                continue
-            self.counts.resyncs += 1
-            self._next_id += len(requests)
-            for request in requests[:-1]:
-                link.outbox.put_nowait(Order(request, Purpose.UNSUBSCRIBE))
-            link.outbox.put_nowait(Order(requests[-1], symbol=symbol))
+        self.subscriber.next_id = self._resyncer.start(now_ns, self.subscriber.next_id)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from feeds.contract import Listing
-from feeds.events import DecodeOut
+from feeds.events import DecodeOut, TextLevel
+from feeds.secrets import Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,12 @@ class Limits:
     # The venue cuts a connection of this age; it is renewed before, each a little earlier than
     # the one opened with it, so that not all of a venue are down at once.
     connection_s: float | None = None
+    # False: nothing says whether a subscription was accepted. It counts as accepted when it is
+    # sent, and a book whose first frame stays away is asked for again.
+    answers: bool = True
+    requests_per_hour: int | None = None  # on one connection: subscribes, unsubscribes and logins
+    # When what is listed changes, seconds of the UTC day: expiries end, new ones come.
+    listing_change_s: tuple[int, ...] = (28_800,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,9 @@ class Control:
     ack: (request id, accepted channels), None in place of the channels where the venue answers
     for all of them at once. accepted, denied: channels that the venue answered for by name, some
     or all of a request's. refused: (request id, reason); reply: text to send at once
-    (heartbeats); notice: maintenance and the like.
+    (heartbeats); notice: maintenance and the like. maintenance: True where the venue says that it
+    will be down on purpose, False where it says that it is back. resync: symbols whose books the
+    venue says must be asked for again.
     """
 
     ack: tuple[int, tuple[str, ...] | None] | None = None
@@ -82,6 +91,8 @@ class Control:
     refused: tuple[int, str] | None = None
     reply: str | None = None
     notice: str | None = None
+    maintenance: bool | None = None
+    resync: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +105,9 @@ class ChannelOptions:
     trades: bool = True
     marks: bool = True
     index: bool = True
+    notices: bool = True  # listings, halts and ends, where the venue tells them
     book_depth: int = 10  # of a window
-    authenticated: bool = False
+    authenticated: bool = False  # the connections log in, where the venue has more for such
 
 
 @dataclass(slots=True)
@@ -170,6 +182,15 @@ class Venue(Protocol):
         ...
 
 
+def is_experimental(venue: Venue) -> bool:
+    """Whether a venue was written from documentation alone: no frame of it was ever recorded.
+
+    Its module then has the line `EXPERIMENTAL: bool = True`, and a configuration takes it only with
+    `experimental = true` beside its name.
+    """
+    return bool(getattr(venue, "EXPERIMENTAL", False))
+
+
 @runtime_checkable
 class Unsubscriber(Protocol):
     """A venue that can also give channels back; without it they end with the connection."""
@@ -182,11 +203,38 @@ class Unsubscriber(Protocol):
 
 
 @runtime_checkable
+class Authenticator(Protocol):
+    """A venue that has channels for connections that are logged in."""
+
+    def login(self, credentials: Credentials) -> Request:
+        """What to send after the hellos; `control` gives its answer as an ack or a refusal."""
+        ...
+
+
+@runtime_checkable
 class Pinger(Protocol):
     """A venue whose clients must ask for signs of life, every `Limits.ping_s`."""
 
     def ping(self) -> str:
         """Text to send."""
+        ...
+
+
+@runtime_checkable
+class Stamper(Protocol):
+    """A venue whose requests must say when they are sent."""
+
+    def stamped(self, text: str, now_ns: int) -> str:
+        """A request's text with the time in it."""
+        ...
+
+
+@runtime_checkable
+class Signer(Protocol):
+    """A venue whose sockets are for accounts alone, though what they carry is public."""
+
+    def path(self, keys: Credentials, now_ns: int) -> str:
+        """What a connection opened at a time adds to its address; it is journaled nowhere."""
         ...
 
 
@@ -201,8 +249,23 @@ class ChannelNamer(Protocol):
 
 @runtime_checkable
 class ChainQuoter(Protocol):
-    """A venue that has best prices of whole option chains on one channel."""
+    """A venue that has best prices of whole option chains on one channel.
+
+    Attributes:
+        CHAIN_OPTION: the field of ChannelOptions that asks for that channel.
+    """
+
+    CHAIN_OPTION: str
 
     def quoted_chain(self, channel: str) -> tuple[str, str] | None:
         """Underlying and price currency of the options a channel quotes; None for others."""
+        ...
+
+
+@runtime_checkable
+class Checksummer(Protocol):
+    """A venue whose books are chained by checksums; decode gives a BookCheck for every frame."""
+
+    def checksum(self, bids: Sequence[TextLevel], asks: Sequence[TextLevel]) -> int:
+        """Checksum of a book whose levels are given best first, each side whole."""
         ...

@@ -17,6 +17,7 @@ NEVER: Final = 0  # No such time yet; no market data is from 1970.
 NO_FORWARD: Final = -(2**63)
 # Kinds of the rows of a book or quote update that could not be read: a gap, always.
 VOIDED_BOOK, VOIDED_QUOTE = 250, 251
+BOOK_GIVEN_BACK = 1  # level of a CLEAR row: feeds.events.BOOK_GIVEN_BACK
 
 # int64 columns
 UPDATE_NS, CHANGE_NS, OFI_NS, TRADE_NS, COUNT_NS = range(5)

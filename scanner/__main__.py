@@ -13,14 +13,21 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from feeds.errors import DbnError, FeedError, JournalError, SymbolError, TableError
+from feeds.errors import (
+    DbnError,
+    FeedError,
+    JournalError,
+    SecretError,
+    SymbolError,
+    TableError,
+)
 from kernels.errors import KernelError
 from scanner.errors import InputError, ScannerError
 
 FAILED: Final = 1
 BAD_INPUT: Final = 2
 # Errors that say all there is to say: one line, no traceback.
-BAD_INPUTS: Final = (InputError, JournalError, TableError, DbnError, SymbolError)
+BAD_INPUTS: Final = (InputError, JournalError, TableError, DbnError, SymbolError, SecretError)
 FAILURES: Final = (ScannerError, FeedError, KernelError, OSError)
 
 # Plain help text: rich alone would take a third of the 0.3 s that --help may take.

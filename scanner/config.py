@@ -2,24 +2,27 @@
 
 Every limit has a name, a unit, a bound, a default and a reason. A value comes from, strongest
 first: an override (a command line option), the environment (`SCANNER_ENGINE__TICK_MS=50`), the
-TOML file, the default. No setting is a secret: what is read of the venues is public.
+TOML file, the default. No setting is a secret: keys stand in files of their own, which settings
+name (docs/SESSIONS.md).
 """
 
 import json
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic import model_validator as check
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
+from feeds.daily import DailyWindow
 from scanner.config_source import (
     NESTED,
     PREFIX,
     Sources,
     describe,
+    experimental_venues,
     known_venues,
     nearest,
     read_toml,
@@ -32,6 +35,9 @@ LISTINGS_MAX: Final = (1 << 21) - LISTING_BLOCK  # a listing id has 21 bits in t
 # A local setting says where a run lives and not what it computes. It stays out of the hash, so
 # that a replay on another machine, device or folder gives the same alert bytes.
 LOCAL: Final = Field(json_schema_extra={"local": True})
+DIRECT: Final = "direct"  # in place of a venue's proxy: none
+# User and password have no place in an address: settings are printed.
+PROXY: Final = r"https?://[^\s@/?#]+/?"
 
 
 def _split_commas(value: object) -> object:
@@ -45,6 +51,15 @@ def _within(least: float, most: float) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+
+
+def _windows(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        DailyWindow.read(text)
+    return texts
+
+
+Windows = Annotated[Names, AfterValidator(_windows)]
 IN_BLOCKS: Final = AfterValidator(lambda count: -(-count // LISTING_BLOCK) * LISTING_BLOCK)
 
 
@@ -137,6 +152,8 @@ class VenueSettings(Section):
 
     enabled: bool = True
     """False keeps the block and leaves the venue out."""
+    experimental: Annotated[bool, LOCAL] = False
+    """True takes a venue known from its documentation alone, which nobody has seen live."""
     rest_url: Annotated[str | None, Field(pattern=r"^https?://\S+$"), LOCAL] = None
     """Base of the REST interface; without it the venue's own, which may move."""
     ws_url: Annotated[str | None, Field(pattern=r"^wss?://\S+$"), LOCAL] = None
@@ -148,6 +165,16 @@ class VenueSettings(Section):
         "ETH",
     )
     """Underlyings to scan."""
+    key_file: Annotated[Path | None, LOCAL] = None
+    """TOML file of mode 0600 with the texts `key` and `secret`; public channels need none."""
+    authenticated: bool = False
+    """Log in with the key file and take what is for such connections: Deribit's `raw` channels."""
+    proxy: Annotated[str | None, Field(pattern=rf"^({PROXY}|{DIRECT})$"), LOCAL] = None
+    """In place of network.proxy: an address, or "direct" for none."""
+    proxy_key_file: Annotated[Path | None, LOCAL] = None
+    """Account of that proxy; network.proxy_key_file is not told to it."""
+    maintenance: Annotated[Windows, Field(max_length=16), LOCAL] = ()
+    """When the venue is down every day, UTC: ["HH:MM-HH:MM"]; silence is no trouble then."""
     book: Literal["delta", "window", "none"] = "delta"
     """Depth: whole books by deltas, a fixed window each time, or none."""
     book_depth: Annotated[int, _within(1, 128)] = 10
@@ -162,6 +189,26 @@ class VenueSettings(Section):
     """Mark prices of the whole chain, where there are any."""
     index: bool = True
     """Index prices: premiums and crosses need them."""
+    depth_listings: Annotated[int | None, _within(1, 100_000)] = None
+    """Options with depth at once, chosen anew as the market moves; the others come at their best
+    prices. None: all have what `book` says."""
+
+    @check(mode="after")
+    def _depth_is_of_books(self) -> Self:
+        if self.depth_listings is not None and self.book == "none":
+            raise ValueError("depth_listings was given with book = none, expected delta or window")
+        return self
+
+
+class NetworkSettings(Section):
+    """The way to all venues."""
+
+    proxy: Annotated[str | None, Field(pattern=rf"^{PROXY}$")] = None
+    """HTTP proxy, such as http://10.0.0.1:3128; the environment's are not looked at."""
+    proxy_key_file: Path | None = None
+    """TOML file of mode 0600 with its user as `key` and its password as `secret`."""
+    ca_file: Path | None = None
+    """PEM file of authorities to believe beside the system's: a private CA, a proxy's own."""
 
 
 class LimitSettings(Section):
@@ -253,6 +300,7 @@ class ScanConfig(Section):
     alerts: AlertSettings = AlertSettings()
     venues: Mapping[str, VenueSettings] = {"deribit": VenueSettings()}
     """Venue name (a module of feeds.venues) to its settings."""
+    network: Annotated[NetworkSettings, LOCAL] = NetworkSettings()
     limits: LimitSettings = LimitSettings()
     record: Annotated[RecordSettings, LOCAL] = RecordSettings()
     checkpoint: Annotated[CheckpointSettings, LOCAL] = CheckpointSettings()
@@ -285,11 +333,17 @@ def load(path: Path | None = None, overrides: Mapping[str, object] | None = None
         environment=EnvSettingsSource(_Environment)(),
         overrides={key: value for key, value in (overrides or {}).items() if value is not None},
     )
-    return _validated(sources, unknown_variables(tuple(ScanConfig.model_fields)))
+    config = _validated(sources, unknown_variables(tuple(ScanConfig.model_fields)))
+    problems = _unasked_experiments(config, sources)
+    if problems:
+        raise ConfigError(problems)
+    return config
 
 
 def from_effective(values: Mapping[str, Any], overrides: Mapping[str, object]) -> ScanConfig:
     """Settings from what `effective` gave, and overrides as in `load`; reads no environment.
+
+    Experimental venues need no word here: it was given when the settings were first read.
 
     Raises:
         ConfigError: a value that this version does not take.
@@ -379,3 +433,14 @@ def _unknown_venues(merged: Mapping[str, Any], sources: Sources) -> list[str]:
         for name in names
         if name not in known
     ]
+
+
+def _unasked_experiments(config: ScanConfig, sources: Sources) -> tuple[str, ...]:
+    """What is wrong with experimental venues that are on without their owner saying so."""
+    experimental = experimental_venues()
+    return tuple(
+        f"{sources.name(('venues', name))} is experimental: written from documentation alone, "
+        f"never seen live; expected experimental = true in [venues.{name}]"
+        for name, settings in config.venues.items()
+        if name in experimental and settings.enabled and not settings.experimental
+    )

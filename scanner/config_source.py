@@ -6,6 +6,7 @@ into one line that names the source, the key, the value and the expectation.
 
 import os
 import pkgutil
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,11 @@ from scanner.errors import ConfigError
 PREFIX: Final = "SCANNER_"
 NESTED: Final = "__"
 FILE_BYTES_MAX: Final = 4_194_304  # 4 MiB: ten thousand venues with every setting spelt out
+# How a venue's module says that it was written from documentation alone (feeds/venue.py).
+_EXPERIMENTAL: Final = "\nEXPERIMENTAL: bool = True\n"
 VALUE_CHARS_MAX: Final = 80  # a message stays one readable line whatever was pasted into the file
+
+_ACCOUNT: Final = re.compile(r"//.*@")  # a user and a password in an address
 
 # Kind of problem -> what was expected; {names} are filled from the problem's context.
 EXPECTED: Final = {
@@ -131,6 +136,19 @@ def known_venues() -> tuple[str, ...]:
     return tuple(sorted(m.name for m in pkgutil.iter_modules(folders) if m.name[0] != "_"))
 
 
+def experimental_venues() -> tuple[str, ...]:
+    """Names of the venues whose module says EXPERIMENTAL; the text is read, nothing imported."""
+    folders = [Path(folder, "venues") for folder in feeds.__path__]
+    texts = {
+        name: path
+        for name in known_venues()
+        for folder in folders
+        for path in (folder / f"{name}.py", folder / name / "__init__.py")
+        if path.is_file()
+    }
+    return tuple(name for name, path in texts.items() if _EXPERIMENTAL in path.read_text())
+
+
 def nearest(name: str, known: Sequence[str]) -> str:
     """Hint at the known key nearest to a wrong one; empty where none is near.
 
@@ -165,7 +183,8 @@ def describe(problem: Mapping[str, Any], known: Sequence[str], sources: Sources)
         hint = nearest(".".join(keys), [key.replace("*", venue) for key in known])
         return f"{sources.name(keys)} is not a known key{hint}"
     if problem["type"] == "value_error":
-        return f"{sources.name(keys)}.{context['error']}"
+        words = str(context["error"])  # of a setting, or of a section that names the setting
+        return f"{sources.name(keys)}{' ' if words.startswith('was ') else '.'}{words}"
     expected = EXPECTED.get(problem["type"])
     reason = f"expected {expected.format(**context)}" if expected else problem["msg"]
     return f"{sources.name(keys)} was {_shown(problem['input'])}, {reason}"
@@ -174,7 +193,7 @@ def describe(problem: Mapping[str, Any], known: Sequence[str], sources: Sources)
 def _shown(value: object) -> str:
     if isinstance(value, int) and value.bit_length() > 64:
         return f"a number of {value.bit_length()} bits"  # Python refuses to print the longest ones
-    return _one_line(repr(value))
+    return _one_line(_ACCOUNT.sub("//[redacted]@", repr(value)))
 
 
 def _one_line(text: str) -> str:

@@ -153,8 +153,9 @@ class GroupLane:
         return np.asarray(1.0 / (1.0 + self.groups.reference_count[rows]))
 
     def held(self, rows: Rows) -> Bools:
-        """Never: members that recover are not scored."""
-        return np.zeros(len(rows), np.bool_)
+        """Groups of which a member recovers, or did so within the group window."""
+        held = self.groups.held
+        return np.zeros(len(rows), np.bool_) if held is None else held[rows]
 
     def lost(self, rows: Rows) -> Bools:
         """Groups without a score."""
@@ -209,18 +210,23 @@ class EpisodeList:
         self.open: dict[int, Episode] = {}
         self._history = np.zeros(0, np.uint8)  # bits 0..2: the last three observations were hits
         self._is_open = np.zeros(0, np.bool_)
+        self._was_held = np.zeros(0, np.bool_)  # at the row's last observation
         self._counted = np.zeros(0, np.bool_)  # the present wish to open was counted as suppressed
 
     def observe(self, lane: Lane, now_ns: int) -> Rows:
         """Take one scan in; returns the rows that wish to open, strongest first.
 
-        Ties in p are in the order of row. Nothing is opened or closed here.
+        Ties in p are in the order of row. Nothing is opened or closed here. What was seen while a
+        row was held counts for nothing once it is not: it needs two new hits then.
         """
         self._grow(lane.count)
         rows = lane.observed()
         p = lane.p(rows)
         self._observe_open(rows, p, now_ns)
         hit = p <= self.rules.p_on
+        held = lane.held(rows)
+        self._history[rows[self._was_held[rows] & ~held]] = 0
+        self._was_held[rows] = held
         bits = ((self._history[rows] << 1) | hit) & 7
         self._history[rows] = bits
         wish = _TWO_OF_THREE[bits] & hit
@@ -262,6 +268,7 @@ class EpisodeList:
         if row < len(self._history):
             self._history[row] = 0
             self._is_open[row] = False
+            self._was_held[row] = False
             self._counted[row] = False
 
     def count_suppressed(self, rows: Iterable[int]) -> int:
@@ -279,7 +286,7 @@ class EpisodeList:
         """Follow rows to new places (old row -> new row); rows not named are forgotten."""
         source = np.fromiter(moved.keys(), np.intp, len(moved))
         target = np.fromiter(moved.values(), np.intp, len(moved))
-        for name in ("_history", "_is_open", "_counted"):
+        for name in ("_history", "_is_open", "_was_held", "_counted"):
             old = getattr(self, name)
             fresh = np.zeros(count, old.dtype)
             fresh[target] = old[source]
@@ -314,6 +321,7 @@ class EpisodeList:
         if missing > 0:
             self._history = np.pad(self._history, (0, missing))
             self._is_open = np.pad(self._is_open, (0, missing))
+            self._was_held = np.pad(self._was_held, (0, missing))
             self._counted = np.pad(self._counted, (0, missing))
 
 

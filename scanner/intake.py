@@ -12,12 +12,13 @@ from itertools import accumulate, groupby, islice
 from operator import attrgetter
 from typing import Final
 
-import numpy as np
-
 from feeds.errors import FrameError
 from feeds.handler import VenueHandler
 from feeds.record import Record
+from feeds.recovery import RecoveryTurn
+from feeds.tiers import Tiers, tiers_of
 from feeds.venue import ChannelOptions
+from feeds.venue_clock import VenueClock
 from feeds.venues import VENUES
 from scanner.config import ScanConfig, VenueSettings
 from scanner.pipeline import Pipeline
@@ -30,9 +31,9 @@ MEGABYTE: Final = 1 << 20
 _venue, _rx_ns, _payload = attrgetter("venue"), attrgetter("rx_ns"), attrgetter("payload")
 
 
-def channel_options(settings: VenueSettings) -> ChannelOptions:
+def channel_tiers(name: str, settings: VenueSettings) -> Tiers:
     """What the handler and the session of a venue subscribe to."""
-    return ChannelOptions(
+    options = ChannelOptions(
         book=settings.book,
         quotes=settings.quotes,
         tickers=settings.tickers,
@@ -40,7 +41,9 @@ def channel_options(settings: VenueSettings) -> ChannelOptions:
         marks=settings.marks,
         index=settings.index,
         book_depth=settings.book_depth,
+        authenticated=settings.authenticated,
     )
+    return tiers_of(VENUES[name], options, two=settings.depth_listings is not None)
 
 
 @dataclass(slots=True)
@@ -56,7 +59,7 @@ class Intake:
 
     Attributes:
         counts: additions of the handlers, by venue.
-        lag_ms: venue -> median of receive time less venue time over the last drain that had rows.
+        clocks: venue -> its clock against ours, and the lag of the last drain that had rows.
         errors: the last bad frames, for the log.
     """
 
@@ -78,12 +81,14 @@ class Intake:
         self._bytes_max = config.limits.inbox_mb * MEGABYTE
         self._inbox: deque[Record] = deque()
         self._bytes = 0
+        tiers = {name: channel_tiers(name, settings) for name, settings in config.venues.items()}
         self._handlers = {
             name: VenueHandler(
                 VENUES[name],
-                channel_options(settings),
+                tiers[name].base,
                 pipeline.universe.add,
                 retire or pipeline.retire,
+                depth=tiers[name].depth,
                 underlyings=settings.underlyings,
                 trade_memory=config.limits.trade_keys,
             )
@@ -91,7 +96,7 @@ class Intake:
             if settings.enabled
         }
         self.counts: dict[str, Counter[str]] = {name: Counter() for name in self._handlers}
-        self.lag_ms: dict[str, float] = {}
+        self.clocks = {name: VenueClock() for name in self._handlers}
         self.errors: deque[FrameError] = deque(maxlen=ERRORS_KEPT)
 
     def deliver(self, record: Record) -> None:
@@ -136,22 +141,30 @@ class Intake:
                 continue
             out = handler.consume(stretch)
             self._pipeline.apply(out.rows, out.tickers)
+            self._recover(out.recovering)
             self.counts[venue].update(out.counts)
             self.errors.extend(out.errors)
             if out.resync:
                 wishes.resync.setdefault(venue, []).extend(out.resync)
             if out.discover:
                 wishes.discover.add(venue)
-            stamped = out.rows["ex_ns"] > 0
-            if stamped.any():
-                lag = out.rows["rx_ns"][stamped] - out.rows["ex_ns"][stamped]
-                self.lag_ms[venue] = float(np.median(lag)) * 1e-6
+            clock = self.clocks[venue]
+            if not clock.observe(out.rows["rx_ns"], out.rows["ex_ns"]):
+                clock.observe(out.tickers["rx_ns"], out.tickers["ex_ns"])
         return wishes
 
     def _take(self, count: int) -> list[Record]:
         records = [self._inbox.popleft() for _ in range(count)]
         self._bytes -= sum(map(len, map(_payload, records)))
         return records
+
+    def _recover(self, turns: list[RecoveryTurn]) -> None:
+        recovering = self._pipeline.recovering
+        for turn in turns:
+            if turn.begins:
+                recovering.begin(turn.listing_id)
+            else:
+                recovering.end(turn.listing_id, turn.rx_ns)
 
     def totals(self) -> dict[str, int]:
         """Counts of all venues together, for the summary."""

@@ -18,6 +18,7 @@ from scanner.alert import Alert
 from scanner.alerts import AlertBook, AlertRules
 from scanner.config import ScanConfig, config_hash
 from scanner.engine import MS_NS, Scanner
+from scanner.recovering import Recovering
 from scanner.result import ScanResult
 
 
@@ -62,6 +63,7 @@ class Pipeline:
         scanner: the engine.
         book: open alerts and their counts.
         counts: what has come through.
+        recovering: listings that are coming back.
         last_scan: the last result, None before the first; borrowed until the next step.
     """
 
@@ -77,6 +79,8 @@ class Pipeline:
         self.counts = PipelineCounts()
         self.last_scan: ScanResult | None = None
         self.scan_ns = config.engine.scan_ms * MS_NS
+        window_ns = round(config.scoring.group_window_s * 1e9)
+        self.recovering = Recovering(self.universe, window_ns)
         self._retired: list[tuple[int, int]] = []  # (scan count at retirement, row)
         self._rows_since_scan = False
         self._universe_ns = 0
@@ -103,6 +107,7 @@ class Pipeline:
         # A notice received just after a grid time may be taken before the scan of that time.
         self._universe_ns = max(self._universe_ns, now_ns)
         self.universe.retire(listing_id, self._universe_ns)
+        self.recovering.forget(listing_id)
         self._retired.append((self.counts.scans, listing_id))
         self._rows_since_scan = True
 
@@ -130,7 +135,7 @@ class Pipeline:
         """Tick and scan at grid time now_ns, and say what the alerts became."""
         self.tick(now_ns)
         self._retire_expired(now_ns)
-        result = self.scanner.scan(now_ns)
+        result = self.recovering.mark(self.scanner.scan(now_ns))
         alerts = self.book.update(result)
         self.last_scan = result
         self.counts.scans += 1

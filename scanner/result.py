@@ -26,7 +26,8 @@ class GroupResult:
 
     expiry_ns is 0 for a whole underlying. `fresh` says which groups were scored in this scan; the
     others hold their last score. `members` are the listings whose own s_A is above 2, strongest
-    first, at most 8, padded with -1.
+    first, at most 8, padded with -1. `held` says which may open no alert, since a member
+    recovers or did so lately; None says none.
     """
 
     underlying: NDArray[np.uint16]
@@ -39,6 +40,7 @@ class GroupResult:
     reference_count: NDArray[np.int64]  # histogram entries behind p, per group (by its kind)
     members: NDArray[np.int32]  # [group, 8]
     direction: NDArray[np.float32]  # mean signed 60 s pressure of the members, delta-adjusted
+    held: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ step on the spot: sockets are not read meanwhile, TCP holds the venue back, noth
 """
 
 import asyncio
+import functools
 import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ import structlog
 
 from feeds.budget import ConnectBudget
 from feeds.contract import Listing
+from feeds.daily import DailyWindow
 from feeds.journal import Journal, JournalLimits
 from feeds.links import LinkState, SessionPolicy
 from feeds.record import Record, RecordType
@@ -29,11 +31,13 @@ from feeds.session import VenueSession
 from feeds.transport import open_transport
 from feeds.venues import VENUES
 from scanner import __version__
+from scanner.access import access_of
 from scanner.alert import Alert, Sink
 from scanner.checkpoint import Checkpoint
 from scanner.config import ScanConfig, VenueSettings, config_hash, effective
+from scanner.depth import DepthChooser, candidates
 from scanner.engine import MS_NS
-from scanner.intake import MEGABYTE, Intake, Wishes, channel_options
+from scanner.intake import MEGABYTE, Intake, Wishes, channel_tiers
 from scanner.pipeline import Pipeline, grid_after
 from scanner.view_model import Rates, VenueHealth
 
@@ -130,6 +134,7 @@ class LiveRun:
         Raises:
             JournalError: the folder holds a recording.
             SessionError: a venue's transport is not installed.
+            SecretError, ConfigError: as `access_of`, of a venue.
         """
         self.config = config
         self.clock = SystemClock()
@@ -148,6 +153,11 @@ class LiveRun:
             name: self._session(name, settings, budget)
             for name, settings in config.venues.items()
             if settings.enabled
+        }
+        self._choosers = {
+            name: DepthChooser(settings.depth_listings)
+            for name, settings in config.venues.items()
+            if settings.enabled and settings.depth_listings is not None
         }
         self.overruns = 0
         self.forced_drains = 0
@@ -212,6 +222,8 @@ class LiveRun:
 
     def _session(self, name: str, settings: VenueSettings, budget: ConnectBudget) -> VenueSession:
         venue, limits = VENUES[name], self.config.limits
+        tiers = channel_tiers(name, settings)
+        access = access_of(self.config, name)
         policy = SessionPolicy(
             http_s=limits.http_timeout_s,
             http_bytes_max=limits.http_body_mb * MEGABYTE,
@@ -227,14 +239,19 @@ class LiveRun:
             ws_url=settings.ws_url or venue.WS_URL,
             journal=self.journal,
             clock=self.clock,
-            options=channel_options(settings),
+            options=tiers.base,
+            depth=tiers.depth,
             limits=venue.LIMITS,
             budget=budget,
             deliver=self._deliver,
             underlyings=settings.underlyings,
             rng=random.Random(),  # noqa: S311 - jitter
             policy=policy,
-            transport=open_transport(settings.transport),
+            transport=open_transport(settings.transport, access.network),
+            maintenance=[DailyWindow.read(text) for text in settings.maintenance],
+            credentials=access.credentials,
+            network=access.network,
+            redact=access.redact,
         )
 
     def _deliver(self, record: Record) -> None:
@@ -285,11 +302,28 @@ class LiveRun:
             alerts = await self._work(self.pipeline.scan, scan_ns)
             self._measure((time.perf_counter() - started) * 1e3)
             self._grant(Wishes(resync=self._truncated()))
+            await self._choose_depth(scan_ns)
             self.hooks.on_scan(self, alerts)
             await self._hand_over(alerts)
         elif self._scanning and self.pipeline.scanner.has_pending:
             self._note_tick("tick", latest_ns, merged, await self._batch_hash(latest_ns))
             await self._work(self.pipeline.tick, latest_ns)
+
+    async def _choose_depth(self, scan_ns: int) -> None:
+        """Let the venues with two tiers follow what the scan says matters."""
+        due = [name for name, chooser in self._choosers.items() if chooser.due(scan_ns)]
+        if due:
+            chosen = await self._work(functools.partial(self._chosen, due), scan_ns)
+            for name, symbols in chosen.items():
+                self.sessions[name].follow_depth(symbols)
+
+    def _chosen(self, venues: list[str], scan_ns: int) -> dict[str, Mapping[str, str]]:
+        result, universe = self.pipeline.last_scan, self.pipeline.universe
+        assert result is not None
+        return {
+            name: self._choosers[name].choose(candidates(result, universe, name), scan_ns)
+            for name in venues
+        }
 
     def _note_tick(self, name: str, grid_ns: int, merged: int, batch_hash: str = "") -> None:
         payload = {
@@ -357,6 +391,8 @@ class LiveRun:
         """Tell what changed, of one venue at most every TROUBLE_EVERY_NS: feeds may flap."""
         now_ns = self.clock.now_ns()
         for name, session in self.sessions.items():
+            if session.in_maintenance:  # Neither new trouble, nor whole again.
+                continue
             told_ns, text = told.get(name, (0, ""))
             if session.trouble != text and now_ns - told_ns >= TROUBLE_EVERY_NS:
                 told[name] = now_ns, session.trouble
@@ -375,6 +411,7 @@ class LiveRun:
 
     def _health_of(self, name: str, messages_per_s: float) -> VenueHealth:
         session, counts = self.sessions[name], self.intake.counts[name]
+        clock = self.intake.clocks[name]
         open_links = sum(link.state is LinkState.OPEN for link in session.links)
         return VenueHealth(
             venue=name,
@@ -384,7 +421,10 @@ class LiveRun:
             gaps=counts["gaps"],
             resyncs=session.counts.resyncs,
             rejected=counts["rejected_rows"] + counts["frame_errors"],
-            lag_ms=self.intake.lag_ms.get(name, float("nan")),
+            lag_ms=clock.lag_ns * 1e-6,
+            offset_ms=clock.offset_ns * 1e-6,
+            maintenance=session.in_maintenance,
+            recovering=sum(link.recovering for link in session.links),
         )
 
     def summary(self) -> dict[str, Any]:

@@ -19,7 +19,14 @@ from rich.live import Live
 from rich.text import Text
 
 from scanner.alert import SECOND_NS
-from scanner.view_model import Across, AlertRow, AnomalyRow, GroupRow, ViewModel
+from scanner.view_model import (
+    Across,
+    AlertRow,
+    AnomalyRow,
+    GroupRow,
+    VenueHealth,
+    ViewModel,
+)
 
 WIDTH: Final = 100
 GREY: Final = "#777777"
@@ -37,6 +44,7 @@ PLAIN_ROWS: Final = 3
 ALERT_ROWS: Final = 8
 CLOSED_ROWS: Final = 3  # of ALERT_ROWS, kept free for closes
 GROUP_ROWS: Final = 5
+OFFSET_SHOWN_MS: Final = 500.0  # More than any way takes: the clocks differ.
 HALF: Final = 48  # columns of each of the two tables that stand side by side
 
 _Row = TypeVar("_Row", AnomalyRow, GroupRow)
@@ -321,7 +329,21 @@ def _venue_lines(model: ViewModel) -> list[Text]:
             (f" {_right(_ms(venue.lag_ms), 6)}", ""),
         )
         lines.append(_half(cells))
+        if remarks := _remarks(venue):
+            lines.append(_half(((f"  {remarks}"[:HALF], AMBER),)))
     return lines if model.across is None else lines + _across_lines(model.across)
+
+
+def _remarks(venue: VenueHealth) -> str:
+    """What the cells of a feed do not say; "" where all is as it should be."""
+    found = ["maintenance"] if venue.maintenance else []
+    if venue.recovering:
+        plural = "s" if venue.recovering > 1 else ""
+        found.append(f"recovering: {venue.recovering} connection{plural}, alerts held")
+    if abs(venue.offset_ms) >= OFFSET_SHOWN_MS:
+        side = "behind" if venue.offset_ms > 0 else "ahead"
+        found.append(f"clock {_ms(abs(venue.offset_ms))} {side}")
+    return "; ".join(found)
 
 
 # Lines and cells.

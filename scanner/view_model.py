@@ -41,7 +41,12 @@ class VenueHealth:
     gaps: int
     resyncs: int
     rejected: int
-    lag_ms: float  # receive time minus venue time, a recent median; NaN where unknown
+    lag_ms: float  # of recent rows against the venue's clock, a median; NaN where unknown
+    # Receive time less venue time when nothing waits: how far the venue's clock is behind ours, and
+    # the way to us. Negative: it is ahead. NaN where unknown.
+    offset_ms: float = math.nan
+    maintenance: bool = False  # down on purpose, as it said or as the configuration does
+    recovering: int = 0  # connections that were lost and are not yet as they were before
 
 
 @dataclass(frozen=True, slots=True)

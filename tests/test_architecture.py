@@ -24,12 +24,14 @@ import feeds
 import kernels
 import scanner
 from feeds import events
+from feeds.venue import is_experimental
 from feeds.venues import VENUES
 from kernels import columns, device
 from kernels.compile import _bit_casts
 from kernels.compile_cuda import KERNELS
 from kernels.laws import METRICS, SCORED
 from kernels.rows import features, trades, updates
+from scanner.config_source import experimental_venues
 from scanner.result import FEATURES
 from scanner.sinks import SINKS
 
@@ -128,6 +130,11 @@ def members_of(folder: str) -> set[str]:
 def test_every_venue_stands_in_the_table():
     assert members_of("feeds/venues") == set(VENUES)
     assert {name: venue.NAME for name, venue in VENUES.items()} == {name: name for name in VENUES}
+
+
+def test_configuration_and_code_agree_which_venues_are_experimental():
+    said = {name for name, venue in VENUES.items() if is_experimental(venue)}
+    assert said == set(experimental_venues())
 
 
 def test_every_sink_stands_in_the_table():

@@ -60,7 +60,7 @@ COUNTED: Final = FRAME_FAULTS | {"refuse", "limit", "unknown_kind"}
 TIMED: Final = frozenset({"silence", "burst", "clock_step"})
 BOOK_WORDS: Final = ("book", "depth")
 # The words of venues for the bids of a book or a quote.
-_BIDS: Final = re.compile(rb'"(bids|b|buy)":(\[|")')
+_BIDS: Final = re.compile(rb'"(bids|b|buy|bid_changes)":(\[|")')
 _GARBAGE_BYTES: Final = 200
 _NEVER: Final = int(np.iinfo(np.int64).max)
 

@@ -164,7 +164,64 @@ BULLISH: Final = Profile(
     ),
     width=1.3, share=0.4, expiries=8, lag_steps=2,
 )  # fmt: skip
+AEVO: Final = Profile(
+    "aevo",
+    (
+        Terms("BTC", "BTC", "BTC/INDEX", "BTC-PERP", True, "USDC", "USDC", 1, 10, 0, 0.01, 0.001),
+        Terms("ETH", "ETH", "ETH/INDEX", "ETH-PERP", True, "USDC", "USDC", 10, 100, 0, 0.1, 0.01),
+        Terms("SOL", "SOL", "SOL/INDEX", "SOL-PERP", True, "USDC", "USDC", 100, 100, 0, 1.0, 0.1),
+    ),
+    width=1.6, share=0.3, depth=5.0, expiries=6, lag_steps=3,
+)  # fmt: skip
+THALEX: Final = Profile(
+    "thalex",
+    (
+        Terms("BTC", "BTC", "BTCUSD", "BTC-PERPETUAL", True, "USD", "USD", 1, 1, 0, 0.1, 0.001),
+        Terms("ETH", "ETH", "ETHUSD", "ETH-PERPETUAL", True, "USD", "USD", 10, 10, 0, 1.0, 0.01),
+        Terms("SOL", "SOL", "SOLUSD", "SOL-PERPETUAL", True, "USD", "USD", 100, 100, 0, 1.0, 0.1),
+    ),
+    width=1.4, share=0.4, depth=2.0, expiries=7, lag_steps=2,
+)  # fmt: skip
+# No perpetual: the venue's stand under another host.
+GATE: Final = Profile(
+    "gate",
+    (
+        Terms("BTC_USDT", "BTC_USDT", "BTC_USDT/INDEX", "BTC_USDT", True, "USDT", "USDT",
+              1, 10, 0, 1.0, 1.0, 0.01, 0.0001),
+        Terms("ETH_USDT", "ETH_USDT", "ETH_USDT/INDEX", "ETH_USDT", True, "USDT", "USDT",
+              10, 100, 0, 1.0, 1.0, 0.01, 0.01),
+        Terms("SOL_USDT", "SOL_USDT", "SOL_USDT/INDEX", "SOL_USDT", True, "USDT", "USDT",
+              100, 100, 0, 1.0, 1.0, 1.0, 1.0),
+    ),
+    width=1.4, share=0.5, depth=10.0, expiries=7, lag_steps=3,
+)  # fmt: skip
+# No perpetual either: the venue's stand on a socket of their own.
+COINCALL: Final = Profile(
+    "coincall",
+    (
+        Terms("BTCUSD", "BTC", "BTCUSD/INDEX", "BTCUSD", True, "USD", "USD",
+              10, 10, 0, 0.01, 0.001),
+        Terms("ETHUSD", "ETH", "ETHUSD/INDEX", "ETHUSD", True, "USD", "USD",
+              100, 100, 0, 0.1, 0.01),
+        Terms("SOLUSD", "SOL", "SOLUSD/INDEX", "SOLUSD", True, "USD", "USD",
+              100, 100, 0, 1.0, 0.1),
+    ),
+    width=1.5, share=0.5, depth=5.0, expiries=7, lag_steps=4,
+)  # fmt: skip
 
 PROFILES: Final[Mapping[str, Profile]] = {
-    profile.venue: profile for profile in (DERIBIT, BINANCE, OKX, BYBIT, DERIVE, DELTA, BULLISH)
+    profile.venue: profile
+    for profile in (
+        DERIBIT,
+        BINANCE,
+        OKX,
+        BYBIT,
+        DERIVE,
+        DELTA,
+        BULLISH,
+        AEVO,
+        THALEX,
+        GATE,
+        COINCALL,
+    )
 }

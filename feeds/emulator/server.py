@@ -156,6 +156,10 @@ class VenueServer(abc.ABC):
     def restarted(self) -> None:  # noqa: B027 - few venues count on their own
         """Begin the counts that the venue keeps of its own anew."""
 
+    def admits(self, request: web.Request) -> bool:  # noqa: ARG002 - for venues
+        """Whether a client may have a socket; few venues ask who it is."""
+        return True
+
     def limit(self, connection: Connection, text: str | bytes) -> None:  # noqa: ARG002 - for venues
         """Refuse a request as one too many; a venue that says so by a message says it here."""
         connection.finish()
@@ -321,6 +325,9 @@ class VenueServer(abc.ABC):
         if len(self.connections) >= CONNECTIONS_MAX or request.transport is None:
             self.count("connection_refused")
             return web.Response(status=429)
+        if not self.admits(request):
+            self.count("connection_forbidden")
+            return web.Response(status=403)
         socket = web.WebSocketResponse(compress=False, max_msg_size=REQUEST_BYTES_MAX, timeout=1.0)
         await socket.prepare(request)
         path = request.path.removeprefix(self.WS_PATH)

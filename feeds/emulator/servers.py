@@ -5,12 +5,16 @@ from typing import Final
 
 from feeds.emulator.deribit.server import DeribitServer
 from feeds.emulator.server import VenueServer
+from feeds.emulator.venues.aevo import AevoServer
 from feeds.emulator.venues.binance import BinanceServer
 from feeds.emulator.venues.bullish import BullishServer
 from feeds.emulator.venues.bybit import BybitServer
+from feeds.emulator.venues.coincall import CoincallServer
 from feeds.emulator.venues.delta import DeltaServer
 from feeds.emulator.venues.derive import DeriveServer
+from feeds.emulator.venues.gate import GateServer
 from feeds.emulator.venues.okx import OkxServer
+from feeds.emulator.venues.thalex import ThalexServer
 
 SERVERS: Final[Mapping[str, type[VenueServer]]] = {
     "deribit": DeribitServer,
@@ -20,4 +24,8 @@ SERVERS: Final[Mapping[str, type[VenueServer]]] = {
     "derive": DeriveServer,
     "delta": DeltaServer,
     "bullish": BullishServer,
+    "aevo": AevoServer,
+    "thalex": ThalexServer,
+    "gate": GateServer,
+    "coincall": CoincallServer,
 }

@@ -1,7 +1,20 @@
 """Stage 2 of 8: the one list of venues."""
 
 from feeds.venue import Venue
-from feeds.venues import binance, bullish, bybit, delta, delta_india, deribit, derive, okx
+from feeds.venues import (
+    aevo,
+    binance,
+    bullish,
+    bybit,
+    coincall,
+    delta,
+    delta_india,
+    deribit,
+    derive,
+    gate,
+    okx,
+    thalex,
+)
 
 VENUES: dict[str, Venue] = {
     "deribit": deribit,
@@ -12,6 +25,10 @@ VENUES: dict[str, Venue] = {
     "delta": delta.VENUE,
     "delta_india": delta_india.VENUE,
     "bullish": bullish,
+    "aevo": aevo,
+    "thalex": thalex,
+    "gate": gate,
+    "coincall": coincall,
 }
 
 

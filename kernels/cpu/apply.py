@@ -23,6 +23,7 @@ from kernels.rows.updates import (
     begins_book,
     change_state,
     finish_update,
+    gives_book_back,
     is_quote,
     last_row,
     quote_rows,
@@ -68,6 +69,8 @@ def apply_listing(
             count[c.QUOTES_SUPERSEDED] += 1
         elif kind != CLEAR or columns.u8[c.HAS_STATE, i] != 0:
             update_book(i, k, end + 1, batch, columns, books, bar, count, old_price, old_size)
+        if gives_book_back(kind, batch.level[end]):
+            columns.u8[c.HAS_BOOK, i] = 0
         k = end + 1
 
 

@@ -25,6 +25,7 @@ from kernels.rows.updates import (
     begins_book,
     change_state,
     finish_update,
+    gives_book_back,
     is_quote,
     last_row,
     quote_rows,
@@ -110,6 +111,10 @@ def apply_listing(
                 books, count,
             )  # fmt: skip
         has_state = has_state or is_quote(kind) or begins_book(kind)
+        if gives_book_back(kind, batch.level[end]):
+            has_book = False
+            if lane == 0:
+                columns.u8[c.HAS_BOOK, i] = 0
         k = end + 1
     if slot != c.NO_SLOT:
         books.price[slot, 0, lane], books.size[slot, 0, lane] = bid, bid_size

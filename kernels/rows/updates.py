@@ -51,6 +51,11 @@ def begins_book(kind: int) -> bool:
     return kind == BOOK_SNAPSHOT or kind == BOOK_DELTA or kind == c.VOIDED_BOOK
 
 
+def gives_book_back(kind: int, level: int) -> bool:
+    """Whether a listing has no book from here on, so that quotes are its top again."""
+    return kind == CLEAR and level == c.BOOK_GIVEN_BACK
+
+
 def is_quote(kind: int) -> bool:
     """Whether rows of this kind set the top alone."""
     return kind == QUOTE or kind == c.VOIDED_QUOTE

@@ -282,13 +282,19 @@ def test_what_an_operator_should_know_is_a_notice():
     control = INDIA.control(status)
     assert control is not None
     assert "maintenance_started" in (control.notice or "")
+    assert control.maintenance is True
+    over = INDIA.control(frame(event="maintenance_finished", status="live", type="system_status"))
+    later = INDIA.control(frame(event="maintenance_scheduled", type="system_status"))
+    assert over is not None
+    assert later is not None
+    assert (over.maintenance, later.maintenance) == (False, None)
 
 
-def test_a_book_that_could_not_be_sent_is_denied():
+def test_a_book_that_could_not_be_sent_is_asked_for_again():
     failed = frame(action="error", msg="Snapshot load failed.", symbol=CALL, type="l2_updates")
-    assert DELTA.control(failed) == Control(
-        denied=(f"l2_updates:{CALL}",), notice="Snapshot load failed."
-    )
+    assert DELTA.control(failed) == Control(resync=(CALL,), notice="Snapshot load failed.")
+    short = frame(action="error", msg="Snapshot load failed.", sy=CALL, type="ob_updates")
+    assert INDIA.control(short) == Control(resync=(CALL,), notice="Snapshot load failed.")
 
 
 # ---- handler ----------------------------------------------------------------------------------

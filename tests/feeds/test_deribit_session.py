@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from feeds.contract import Contract, Listing, ListingKind, tick_at
 from feeds.errors import FrameError, SessionError
 from feeds.events import DecodeOut
-from feeds.venue import ChannelOptions, Limits, Unsubscriber
+from feeds.secrets import Credentials
+from feeds.venue import ChannelOptions, Control, Limits, Unsubscriber
 from feeds.venues import deribit
 from tests.conftest import shared
 
@@ -384,6 +385,25 @@ def test_what_may_be_asked_for_may_be_given_back():
 # ---- session frames ---------------------------------------------------------------------------
 
 
+def test_login_names_client_and_secret_and_its_answer_is_an_ack_or_a_refusal():
+    request = deribit.login(Credentials("client-one", 'se"cret-two'))
+    assert (request.request_id, request.channels) == (3, ())
+    assert json.loads(request.text) == {
+        "jsonrpc": "2.0",
+        "id": 3,
+        "method": "public/auth",
+        "params": {
+            "grant_type": "client_credentials",
+            "client_id": "client-one",
+            "client_secret": 'se"cret-two',
+        },
+    }
+    granted = b'{"jsonrpc":"2.0","id":3,"result":{"token_type":"bearer","scope":"connection"}}'
+    assert deribit.control(granted) == Control(ack=(3, ()))
+    refused = b'{"jsonrpc":"2.0","id":3,"error":{"code":13004,"message":"invalid_credentials"}}'
+    assert deribit.control(refused) == Control(refused=(3, "13004 invalid_credentials"))
+
+
 def test_hello_asks_for_heartbeats():
     (text,) = deribit.hello()
     assert json.loads(text)["method"] == "public/set_heartbeat"
@@ -431,7 +451,14 @@ def test_platform_state_is_a_notice_and_no_market_data():
     frame = notification("platform_state", {"maintenance": True})
     answer = deribit.control(frame)
     assert answer is not None
-    assert answer.notice == '{"maintenance":true}'
+    assert (answer.notice, answer.maintenance) == ('{"maintenance":true}', True)
+    back = deribit.control(notification("platform_state", {"maintenance": False}))
+    locked = deribit.control(notification("platform_state", {"price_index": "x", "locked": True}))
+    odd = deribit.control(notification("platform_state", {"maintenance": "perhaps"}))
+    assert back is not None
+    assert locked is not None
+    assert odd is not None
+    assert (back.maintenance, locked.maintenance, odd.maintenance) == (False, None, None)
     out = DecodeOut()
     deribit.decode([frame], [1], {}, out)
     assert (out.error_count, out.skipped) == (0, {"other_channel": 1})

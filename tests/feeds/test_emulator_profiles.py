@@ -94,6 +94,8 @@ def test_deribit_s_messages_are_those_of_before_there_were_profiles() -> None:
         ("derive", "BTC-20260922-60000-C", "BTC-PERP", 1.0, "USDC", "linear"),
         ("delta", "C-BTC-60000-220926", "BTCUSD", 0.001, "USD", "linear"),
         ("bullish", "BTC-USDC-20260922-60000-C", "BTC-USDC-PERP", 1.0, "USDC", "linear"),
+        ("gate", "BTC_USDT-20260922-60000-C", "BTC_USDT", 0.01, "USDT", "linear"),
+        ("coincall", "BTCUSD-22SEP26-60000-C", "BTCUSD", 1.0, "USD", "linear"),
     ],
 )
 def test_each_venue_spells_prices_and_sizes_in_its_own_way(

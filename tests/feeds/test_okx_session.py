@@ -460,9 +460,9 @@ def test_other_refusals_are_of_the_request_or_a_notice():
 
 
 def test_service_upgrades_are_notices_and_other_events_are_nothing():
-    assert answer(event="notice", code="64008", msg="Please reconnect.").notice == (
-        "64008 Please reconnect."
-    )
+    upgrade = answer(event="notice", code="64008", msg="Please reconnect.")
+    assert (upgrade.notice, upgrade.maintenance) == ("64008 Please reconnect.", True)
+    assert answer(event="notice", code="64009", msg="Hello.").maintenance is None
     count = answer(event="channel-conn-count", channel="orders", connCount="2")
     assert (count.notice, count.reply, count.accepted) == (None, None, ())
 

@@ -196,7 +196,7 @@ def test_decreasing_stamp_inside_a_batch_is_found(tmp_path):
 
 def test_unknown_record_type_is_named(tmp_path):
     write_rows(tmp_path, (5, 2, "v", 0, "", b""), (6, 99, "v", 0, "", b""))
-    with pytest.raises(JournalError, match="type of record 2 was 99, expected 1 to 11"):
+    with pytest.raises(JournalError, match="type of record 2 was 99, expected 1 to 12"):
         list(read_journal(tmp_path))
 
 

@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from feeds.budget import ConnectBudget
 from feeds.channels import ChannelLedger
@@ -16,6 +17,7 @@ from tests.feeds.toy_venue import (
     POLICY,
     FamilyToy,
     PagedToy,
+    SigningToy,
     SplitToy,
     Toy,
     World,
@@ -141,6 +143,45 @@ async def test_instruments_alone_are_given_once_although_two_answers_name_them()
     assert [listing.symbol for listing in listings] == ["A1", "A2", "A3"]
 
 
+class FailingToy(Toy):
+    """Says of some books that it could not send them: `{"fails": [...]}`."""
+
+    def control(self, frame: bytes) -> Control | None:
+        message = json.loads(frame)
+        if "fails" in message:
+            return Control(resync=tuple(message["fails"]))
+        return super().control(frame)
+
+
+async def test_venue_asks_for_a_book_to_be_asked_for_again_each_time_at_a_longer_wait():
+    world = World()
+    world.server.symbols = ["A1", "B1"]
+    async with running(world, FailingToy()):
+        await world.accepted("ticker.B1")
+        await world.push('{"fails":["B1","Z9"]}')
+        await world.until(lambda: world.inbox.channels("accepted").count("book.B1") == 2)
+        await world.push('{"fails":["B1"]}')
+        await world.pass_s(POLICY.resync_base_s - 0.5)
+        assert world.session.counts.resyncs == 1
+        await world.pass_s(0.5)
+        await world.until(lambda: world.inbox.channels("accepted").count("book.B1") == 3)
+    assert world.inbox.channels("unsubscribe") == ["book.B1", "book.B1"]
+    assert (world.session.counts.resyncs, world.session.counts.resyncs_unknown) == (2, 1)
+
+
+async def test_failure_of_a_book_that_is_being_asked_for_is_not_taken_for_a_repetition():
+    world = World()
+    async with running(world, FailingToy()):
+        await world.accepted("ticker.A1")
+        world.server.mute = True
+        world.session.request_resync(["A1"])
+        await world.until(lambda: world.session.counts.resyncs == 1)
+        await world.push('{"fails":["A1"]}')
+        assert world.session.counts.resyncs_duplicate == 0
+        await world.pass_s(POLICY.resync_base_s)
+        await world.until(lambda: world.session.counts.resyncs == 2)
+
+
 def test_plan_is_placed_on_a_connection_of_its_path_however_full():
     links = [Link(n, ChannelLedger(Toy()), path) for n, path in enumerate(["/books", "/trades"])]
     links[1].ledger.carry(Request(1, ("trades.all", "trades.A"), "text"))
@@ -160,3 +201,65 @@ async def test_instruments_are_asked_for_again_after_a_while_without_any_notice(
         await world.pass_s(1.0)
         await world.accepted("book.A2")
     assert len(world.server.asked) == 2
+
+
+class Account(NamedTuple):
+    key: str = "who/+=="
+    secret: str = "hush"  # noqa: S105 - of nobody
+
+
+async def test_signed_venue_gets_a_signature_of_the_moment_that_nobody_is_shown():
+    world = World()
+    async with running(world, SigningToy(), credentials=Account()):
+        await world.accepted("book.A1")
+        first_ns = world.time.ns
+        await world.pass_s(5.0)
+        await world.server.sockets[0].ws.close()
+        await world.back_off()
+        await world.opened(2)
+        second_ns = world.time.ns
+    queries = [socket.query for socket in world.server.sockets]
+    assert queries[0] == f"by=who/+==&at={first_ns}&with=hush"
+    assert first_ns < int(queries[1].split("&")[1].removeprefix("at=")) <= second_ns
+    said = [(record.name, record.payload) for record in world.inbox.records]
+    assert not any("hush" in name or b"hush" in payload for name, payload in said)
+
+
+async def test_signature_stays_out_of_what_is_said_of_a_connection_that_fails():
+    world = World()
+    nowhere = "ws://127.0.0.1:1/ws"
+    async with running(world, SigningToy(), credentials=Account(), ws_url=nowhere):
+        await world.until(lambda: world.session.counts.connect_failures == 1)
+        assert nowhere in world.session.trouble
+        assert "hush" not in world.session.trouble
+
+
+async def test_signed_venue_without_keys_is_not_knocked_at_and_says_what_is_missing():
+    world = World()
+    async with running(world, SigningToy()):
+        await world.until(lambda: world.session.counts.connect_failures == 1)
+        assert "no keys" in world.session.trouble
+    assert world.server.sockets == []
+
+
+async def test_venue_that_answers_nothing_has_accepted_what_was_sent():
+    world = World()
+    world.server.mute = True
+    async with running(world, limits=replace(LIMITS, answers=False)):
+        await world.accepted("book.A1", "trades.all")
+        await world.pass_s(POLICY.ack_s)
+        counts = world.session.counts
+        assert (counts.unanswered, counts.missing, counts.given_up) == (0, 0, 0)
+
+
+async def test_book_that_stays_silent_on_such_a_venue_is_asked_for_again_and_nothing_else_is():
+    world = World()
+    world.server.mute = True
+    async with running(world, limits=replace(LIMITS, answers=False)):
+        await world.accepted("book.A1", "trades.all")
+        await world.pass_s(POLICY.first_data_s)
+        await world.until(lambda: world.server.sockets[0].channels().count("book.A1") == 2)
+        socket = world.server.sockets[0]
+        assert socket.channels("unsubscribe") == ["book.A1"]
+        assert socket.channels().count("trades.all") == 1
+        assert world.session.counts.resyncs == 1

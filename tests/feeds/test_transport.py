@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestServer
 
 from feeds import transport
 from feeds.errors import SessionError, SocketClosedError
+from feeds.network import Network
 from tests.feeds import test_session, test_session_ways, toy_venue
 
 if find_spec("picows"):
@@ -53,8 +54,8 @@ async def connected(name, talk):
     app.router.add_get("/", serve)
     async with TestServer(app) as server, aiohttp.ClientSession() as http:
         url = str(server.make_url("/")).replace("http", "ws", 1)
-        socket = await transport.open_transport(name).connect(
-            url, http, frame_bytes_max=FRAME_BYTES_MAX, close_s=0.05
+        socket = await transport.open_transport(name, Network()).connect(
+            url, http, Network(), frame_bytes_max=FRAME_BYTES_MAX, close_s=0.05
         )
         try:
             async with asyncio.timeout(5):
@@ -131,8 +132,8 @@ async def test_cut_connection_ends_and_takes_nothing_more(name):
 async def test_address_that_nobody_serves_is_a_network_failure(name):
     async with aiohttp.ClientSession() as http:
         with pytest.raises((OSError, aiohttp.ClientError)):
-            await transport.open_transport(name).connect(
-                "ws://127.0.0.1:1/", http, frame_bytes_max=1024, close_s=0.05
+            await transport.open_transport(name, Network()).connect(
+                "ws://127.0.0.1:1/", http, Network(), frame_bytes_max=1024, close_s=0.05
             )
 
 
@@ -142,8 +143,8 @@ async def test_answer_that_is_no_handshake_is_a_network_failure(name):
     async with TestServer(app) as server, aiohttp.ClientSession() as http:
         url = str(server.make_url("/nowhere")).replace("http", "ws", 1)
         with pytest.raises((OSError, aiohttp.ClientError)):
-            await transport.open_transport(name).connect(
-                url, http, frame_bytes_max=1024, close_s=0.05
+            await transport.open_transport(name, Network()).connect(
+                url, http, Network(), frame_bytes_max=1024, close_s=0.05
             )
 
 
@@ -237,4 +238,10 @@ async def test_picows_stops_reading_at_its_bound_and_goes_on_when_all_is_taken()
 def test_transport_that_is_not_installed_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "feeds.fast_ws", None)
     with pytest.raises(SessionError, match="fast-ws"):
-        transport.open_transport("picows")
+        transport.open_transport("picows", Network())
+
+
+@needs_picows
+def test_picows_refuses_the_proxy_that_it_would_not_take():
+    with pytest.raises(SessionError, match="no proxy"):
+        transport.open_transport("picows", Network(proxy="http://proxy:3128"))

@@ -19,8 +19,9 @@ from feeds.record import RecordType
 from feeds.venues import VENUES
 from tests.feeds.venue_world import SILENCE_S, VenueWorld
 
-WINDOWED = {"binance", "derive"}
-WHOLE = {"bullish"}  # Numbered whole books: as with windows, but an older one is a gap.
+WINDOWED = {"binance", "derive", "coincall"}
+WHOLE = {"bullish", "gate"}  # Numbered whole books: as with windows, but an older one is a gap.
+OPTIONS_ALONE = {"binance", "gate", "coincall"}  # Their perpetuals stand under another host.
 CHAINED = {"okx"}  # Its numbers may fall or stay: a copy is no news, and no link of the chain.
 ASTRAY = ["gap", "duplicate", "reorder", "truncate", "unknown", "retype", "silence"]
 every_venue = pytest.mark.parametrize("name", list(SERVERS))
@@ -175,8 +176,7 @@ async def test_universe_is_the_emulator_s_each_listing_once(name: str):
         universe = world.server.market.universe
         listed = {x.symbol for x in universe.listings[: universe.public]}
         perpetuals = {x.symbol for x in universe.listings if x.kind == ListingKind.PERP}
-        # Binance's perpetuals stand under another host.
-        listed -= perpetuals if name == "binance" else set()
+        listed -= perpetuals if name in OPTIONS_ALONE else set()
         assert len(found) == len(set(found))
         assert set(found) == listed
         true = {x.contract for x in universe.listings[: universe.public]}

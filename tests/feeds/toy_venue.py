@@ -17,7 +17,9 @@ from feeds.contract import Listing, ListingKind
 from feeds.errors import FrameError, SessionError
 from feeds.journal import Journal
 from feeds.links import SessionPolicy
+from feeds.network import Network
 from feeds.record import Record, RecordType
+from feeds.secrets import Credentials
 from feeds.session import VenueSession
 from feeds.transport import open_transport
 from feeds.venue import (
@@ -158,6 +160,13 @@ class FamilyToy(Toy):
         return found
 
 
+class SigningToy(Toy):
+    """Its sockets are for accounts alone."""
+
+    def path(self, keys: Credentials, now_ns: int) -> str:
+        return f"?by={keys.key}&at={now_ns}&with={keys.secret}"
+
+
 class SplitToy(Toy):
     """Trades have a path of their own, and clients must ping."""
 
@@ -211,6 +220,7 @@ class Socket:
 
     ws: web.WebSocketResponse
     path: str = "/ws"
+    query: str = ""
     received: list[dict[str, Any]] = field(default_factory=list)
     closed: bool = False
 
@@ -247,7 +257,7 @@ class Server:
     async def websocket(self, request: web.Request) -> web.WebSocketResponse:
         ws = web.WebSocketResponse()
         await ws.prepare(request)
-        socket = Socket(ws, request.path)
+        socket = Socket(ws, request.path, request.rel_url.raw_query_string)
         self.sockets.append(socket)
         self.changed.set()
         while not self.stuck:
@@ -358,13 +368,19 @@ class World:
         return any(at == self.time.ns + round(CHECK_S * 1e9) for at, _ in self.time.sleepers)
 
 
+def websocket_url(server: TestServer) -> str:
+    """Where the sockets are; aiohttp names plain HTTP to a proxy, and picows knows ws alone."""
+    url = str(server.make_url("/ws"))
+    return url.replace("http", "ws", 1) if TRANSPORT == "picows" else url
+
+
 @contextlib.asynccontextmanager
 async def running(world: World, venue: Toy | None = None, **changes: Any) -> AsyncIterator[World]:
     """Run a session on the world's server until the block ends."""
     async with world.server.start() as server:
         settings: dict[str, Any] = {
             "rest_url": str(server.make_url("")),
-            "ws_url": str(server.make_url("/ws")).replace("http", "ws", 1),
+            "ws_url": websocket_url(server),
             "journal": world.journal,
             "clock": world.time,
             "options": ChannelOptions(),
@@ -374,7 +390,7 @@ async def running(world: World, venue: Toy | None = None, **changes: Any) -> Asy
             "underlyings": (),
             "rng": random.Random(5),
             "policy": POLICY,
-            "transport": open_transport(TRANSPORT),
+            "transport": open_transport(TRANSPORT, Network()),
             "sleep": world.time.sleep,
         }
         world.session = VenueSession(venue or Toy(), **{**settings, **changes})

@@ -52,7 +52,8 @@ def contents(out: DecodeOut) -> tuple[Any, ...]:
     """Everything a decoder said, as values that compare; NaN equals itself."""
     arrays = [table.view().tobytes() for table in (out.rows, out.tickers, out.frames)]
     errors = [(str(error), error.frame) for error in out.errors]
-    return *arrays, out.trade_keys, out.lifecycle, out.error_count, errors, out.skipped
+    said = (out.trade_keys, out.checks, out.lifecycle, out.error_count, errors, out.skipped)
+    return *arrays, *said
 
 
 def clean(venue: Venue, frames: Sequence[bytes], symbols: Mapping[str, int]) -> DecodeOut:

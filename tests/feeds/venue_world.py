@@ -15,12 +15,14 @@ from feeds.emulator.ladders import standing
 from feeds.emulator.market import STEP_NS, Market
 from feeds.emulator.profiles import PROFILES
 from feeds.emulator.servers import SERVERS
-from feeds.events import Flag, Kind, ListingState
+from feeds.emulator.venues.coincall import Account
+from feeds.events import BOOK_GIVEN_BACK, Flag, Kind, ListingState
 from feeds.handler import VenueHandler
 from feeds.journal import Journal
 from feeds.links import LinkState, SessionPolicy
 from feeds.record import Record, RecordType
 from feeds.session import VenueSession
+from feeds.tiers import tiers_of
 from feeds.venue import ChannelOptions, Limits
 from feeds.venues import VENUES
 from tests.feeds.emulator_client import START_NS
@@ -29,6 +31,7 @@ from tests.feeds.toy_venue import HandTime
 SENTINEL = b'{"sentinel":'
 FRAME_BYTES_MAX = 1 << 20
 SECOND_STEPS = 10
+QUOTED_AT_ONCE = {"deribit", "okx", "delta", "bullish"}  # a channel of best prices, on change
 POLICY = SessionPolicy(
     close_s=0.05, retry_cap_s=1.0, resync_cap_s=2.0, stable_s=5.0, first_data_s=5.0,
     discovery_min_s=1.0, discovery_every_s=20.0,
@@ -41,15 +44,17 @@ class Book:
     """What the rows say of one listing; `known` is False from a gap to the next whole book."""
 
     known: bool = False
-    quoted: bool = False  # by quotes alone: no book came yet
+    quoted: bool = True  # by quotes alone: no book came yet, or it was given back
     sides: dict[int, dict[float, float]] = field(default_factory=lambda: {1: {}, -1: {}})
 
     def take(self, row: Any) -> None:
         kind, side = int(row["kind"]), int(row["side"])
         if kind == Kind.CLEAR:
             self.known = False
-        elif kind == Kind.QUOTE and (self.quoted or not self.known):
-            self.known = self.quoted = True
+            if int(row["level"]) == BOOK_GIVEN_BACK:
+                self.quoted, self.sides = True, {1: {}, -1: {}}
+        elif kind == Kind.QUOTE and self.quoted:
+            self.known = True
             best = {} if np.isnan(row["price"]) else {float(row["price"]): float(row["size"])}
             self.sides[side] = best
         elif kind == Kind.BOOK_SNAPSHOT:
@@ -70,9 +75,14 @@ class Book:
 
 
 class VenueWorld:
-    """One venue; `run` lets market, sockets and timers go on together, 100 ms a step."""
+    """One venue; `run` lets market, sockets and timers go on together, 100 ms a step.
 
-    def __init__(self, name: str, *, options: int = 30, seed: int = 3, **channels: Any) -> None:
+    With `two` tiers an option has depth only while the session was told so by `follow_depth`.
+    """
+
+    def __init__(
+        self, name: str, *, options: int = 30, seed: int = 3, two: bool = False, **channels: Any
+    ) -> None:
         self.name = name
         market = Market(seed, START_NS, options, profile=PROFILES[name])
         self.server = SERVERS[name](market, seed)
@@ -86,9 +96,11 @@ class VenueWorld:
         self.tickers: list[Any] = []
         self.ever_unknown: set[str] = set()
         self.channels = ChannelOptions(**({"book_depth": 10} | channels))
+        self.tiers = tiers_of(VENUES[name], self.channels, two=two)
         self.handler = VenueHandler(
-            VENUES[name], self.channels, self._allocate, lambda i, _: self.retired.append(i)
-        )
+            VENUES[name], self.tiers.base, self._allocate, lambda i, _: self.retired.append(i),
+            depth=self.tiers.depth,
+        )  # fmt: skip
         self._pending: list[Record] = []
         self._sentinels = 0
         self._heard = 0
@@ -103,13 +115,15 @@ class VenueWorld:
             ws_url=addresses["ws_url"],
             journal=Journal(self.time, None),
             clock=self.time,
-            options=self.channels,
+            options=self.tiers.base,
+            depth=self.tiers.depth,
             limits=self.limits(),
             budget=ConnectBudget(None, self.time, 1000, 60.0),
             deliver=self._deliver,
             underlyings=(),
             rng=random.Random(5),
             policy=POLICY,
+            credentials=Account(),
             sleep=self.time.sleep,
         )
         self._task = asyncio.create_task(self.session.run())
@@ -190,7 +204,8 @@ class VenueWorld:
             true = [[(p, float(np.float32(q))) for p, q in side] for side in sides]
             ours = self.books[symbol]
             if ours.quoted:
-                if self.name != "binance" or self.server.market.index % SECOND_STEPS:
+                by_clock = self.name == "binance" and self.server.market.index % SECOND_STEPS == 0
+                if not by_clock and self.name not in QUOTED_AT_ONCE:
                     continue  # Tickers come by their clock; chains are quoted once a second.
                 true = [side[:1] for side in true]
             if ours.known and [[(round(p, 9), q) for p, q in s] for s in ours.best()] != [

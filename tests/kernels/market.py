@@ -91,6 +91,8 @@ class ToyMarket:
                 self.mid[i] = KNEE + self.greeks.randrange(-5, 6)
         self.size = [[20.0, 20.0] for _ in range(count)]
         self.pace = [self.random.choice([1.5, 0.8, 0.3, 0.1, 0.03]) for _ in range(count)]
+        self.tiers = random.Random(self.seed + 2000)
+        self.given_back: set[int] = set()
         self.has_book = [i % 4 == 1 for i in range(count)]
         self.forward = dict(FORWARDS)
         self.delta = [self.greeks.uniform(0.2, 0.8) for _ in range(count)]
@@ -126,12 +128,19 @@ class ToyMarket:
         if draw < self.trade_rate:
             return [self._trade(i, rx_ns)]
         if draw < self.trade_rate + self.gap_rate:
-            gap = (rx_ns, 0, self.seq, np.nan, 0, i, Kind.CLEAR, 0, Flag.LAST, 0, 0)
+            given_back = self.has_book[i] and self.tiers.random() < 0.5
+            if given_back:
+                self.given_back.add(i)
+                self.has_book[i] = False
+            gap = (rx_ns, 0, self.seq, np.nan, 0, i, Kind.CLEAR, 0, Flag.LAST, given_back, 0)
             return [gap, *self._update(i, rx_ns)]
         return self._update(i, rx_ns)
 
     def _update(self, i: int, rx_ns: int) -> list[tuple]:
         rnd = self.random
+        if i in self.given_back and self.tiers.random() < 0.3:  # until then quotes are its top
+            self.given_back.remove(i)
+            self.has_book[i] = True
         self.mid[i] = max(40, self.mid[i] + rnd.choice([-1, 0, 0, 0, 1]))
         for side in (0, 1):
             if rnd.random() < 0.5:

@@ -15,6 +15,7 @@ from tests.oracles.book import ASK, BID, DictionaryBook
 from tests.oracles.liquidity import depth_near
 
 QUOTE, BOOK_SNAPSHOT, BOOK_DELTA, TRADE, CLEAR, STATE_CHANGE = 1, 2, 3, 4, 5, 6
+BOOK_GIVEN_BACK = 1
 LAST, SNAPSHOT_START, REJECTED, BLOCK, COMBO_LEG, RFQ = 1, 2, 4, 8, 16, 32
 LIVE, HALTED, EXPIRED_STATE = 1, 2, 3
 
@@ -263,6 +264,7 @@ class OracleListing:
         if row.kind in (BOOK_SNAPSHOT, BOOK_DELTA):
             self._book(row)
         elif row.kind == CLEAR:
+            self.has_depth = self.has_depth and row.level != BOOK_GIVEN_BACK
             if not self.has_state:
                 return False
             self.gap = True

@@ -8,6 +8,7 @@ from hashlib import blake2b
 import numpy as np
 
 from kernels import columns as c
+from kernels.columns import Validity
 from scanner.commands.live import ALERTS_NAME
 from scanner.config import load
 from scanner.pipeline import Pipeline
@@ -23,6 +24,7 @@ class Watch:
     def __init__(self):
         self.scanned = asyncio.Event()
         self.ever_in_gap: set[str] = set()
+        self.ever_recovering: set[str] = set()
         self.scored_in_gap: set[str] = set()
         self.run = None
         self.troubles: list[tuple[str, str]] = []
@@ -37,6 +39,7 @@ class Watch:
         self.last = result.now_ns, result.metrics["obi"].copy()
         self.digests.append((result.now_ns, digest(result)))
         self.ever_in_gap |= self.in_gap()
+        self.ever_recovering |= self.with_bits(Validity.RECOVERING)
         scored = np.isfinite(result.score).any(axis=0)
         self.scored_in_gap |= self.named((result.validity & c.GAP != 0) & scored)
         self.scanned.set()
@@ -90,6 +93,7 @@ def settings(emulator, folder, **more):
             f"venues.{name}.underlyings": ["BTC", "ETH", "SOL"],
             f"venues.{name}.rest_url": addresses["rest_url"],
             f"venues.{name}.ws_url": addresses["ws_url"],
+            f"venues.{name}.experimental": True,
         }
     return load(None, values | {key.replace("__", "."): value for key, value in more.items()})
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from feeds.events import EVENT, TICKER, Flag, Kind
+from feeds.events import BOOK_GIVEN_BACK, EVENT, TICKER, Flag, Kind
 from kernels.columns import (
     DELTA,
     NO_FORWARD,
@@ -166,6 +166,28 @@ def test_a_bad_quote_of_a_listing_with_a_book_is_ignored_like_a_good_one():
     scanner, validity = scanned(SNAPSHOT, quote(2, 0, 0.0502, 0.052))
     assert validity == 0
     assert scanner.row_counts()["quotes_superseded"] == 1
+
+
+def cleared(at_s: float, level: int) -> list[tuple]:
+    rx_ns = START_NS + round(at_s * SECOND)
+    return [(rx_ns, 0, 0, np.nan, 0.0, 0, Kind.CLEAR, 0, Flag.LAST, level, 0)]
+
+
+def test_quotes_count_again_once_the_book_is_given_back_and_not_before():
+    after = quote(3, 0, 0.05, 0.052)
+    gapped, validity = scanned(SNAPSHOT, cleared(2, 0), after)
+    assert validity & Validity.GAP
+    assert gapped.row_counts()["quotes_superseded"] == 1
+    quoted, validity = scanned(SNAPSHOT, cleared(2, BOOK_GIVEN_BACK), after)
+    assert validity == 0
+    assert quoted.row_counts()["quotes_superseded"] == 0
+    assert scanned(SNAPSHOT, cleared(2, BOOK_GIVEN_BACK))[1] & Validity.GAP
+    again = book(4, Kind.BOOK_SNAPSHOT, (1, 0.05, 5.0), (-1, 0.052, 7.0))
+    booked, validity = scanned(
+        SNAPSHOT, cleared(2, BOOK_GIVEN_BACK), after, again, quote(5, 0, 0.04, 0.06)
+    )
+    assert validity == 0
+    assert booked.row_counts()["quotes_superseded"] == 1
 
 
 def test_the_first_book_after_equal_quotes_is_no_flow_and_no_spread_of_zero():

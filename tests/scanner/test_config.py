@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
+import feeds
 from scanner.config import (
     ScanConfig,
     config_hash,
     effective,
+    from_effective,
     json_schema,
     known_keys,
     load,
@@ -106,6 +108,23 @@ def test_capacity_stays_below_21_bits():
     ]
 
 
+def test_windows_of_a_maintenance_are_times_of_the_day(write):
+    path = write('[venues.bybit]\nmaintenance = ["06:00-06:30", "23:50-00:10"]\n')
+    assert load(path).venues["bybit"].maintenance == ("06:00-06:30", "23:50-00:10")
+    assert problems(write('[venues.bybit]\nmaintenance = ["06:00-25:30"]\n')) == [
+        "config.toml: venues.bybit.maintenance was '06:00-25:30', expected HH:MM-HH:MM"
+    ]
+
+
+def test_addresses_keys_and_windows_change_no_hash_but_a_login_does():
+    where = {
+        "venues.deribit.key_file": "/run/key", "venues.deribit.proxy": "direct",
+        "venues.deribit.maintenance": "06:00-06:30", "network.proxy": "http://proxy:1",
+    }  # fmt: skip
+    assert config_hash(load(None, where)) == config_hash(load())
+    assert config_hash(load(None, {"venues.deribit.authenticated": True})) != config_hash(load())
+
+
 def test_unknown_key_names_file_key_and_nearest(write):
     assert problems(write("[engine]\ntik_ms = 5\n")) == [
         "config.toml: engine.tik_ms is not a known key; did you mean engine.tick_ms?"
@@ -139,6 +158,42 @@ def test_unknown_venue_names_the_nearest(write):
     assert problems(write("[venues.deribt]\n")) == [
         "config.toml: venues.deribt is not a known venue; did you mean deribit?"
     ]
+
+
+@pytest.fixture
+def odd_venue(tmp_path, monkeypatch):
+    """A venue "odd" whose module says that it is experimental; importing it would fail."""
+    folder = tmp_path / "more" / "venues" / "odd"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(
+        '"""Odd."""\n\nimport nowhere\n\nEXPERIMENTAL: bool = True\n'
+    )
+    monkeypatch.setattr(feeds, "__path__", [*feeds.__path__, str(tmp_path / "more")])
+
+
+@pytest.mark.usefixtures("odd_venue")
+def test_experimental_venue_is_refused_until_its_table_says_so(write):
+    (problem,) = problems(write("[venues.odd]\n"))
+    assert problem == (
+        "config.toml: venues.odd is experimental: written from documentation alone, never seen "
+        "live; expected experimental = true in [venues.odd]"
+    )
+    assert load(write("[venues.odd]\nexperimental = true\n")).venues["odd"].experimental
+    assert problems(write("[venues.odd]\nexperimental = false\n"))
+    assert not load(write("[venues.odd]\nenabled = false\n")).venues["odd"].enabled
+
+
+@pytest.mark.usefixtures("odd_venue")
+def test_recording_of_an_experimental_venue_replays_without_another_word(write):
+    recorded = load(write("[venues.odd]\nexperimental = true\n"))
+    assert "odd" in from_effective(effective(recorded, identity_only=True), {}).venues
+
+
+def test_word_for_experimental_venues_changes_no_alert(write):
+    text = "[venues.deribit]\n"
+    assert config_hash(load(write(text))) == config_hash(
+        load(write(text + "experimental = true\n"))
+    )
 
 
 def test_unknown_variable_names_the_nearest(monkeypatch):

@@ -1,6 +1,7 @@
 """Table rows through the grid: which scans there are, and what each of them has seen."""
 
 import numpy as np
+import pytest
 
 from feeds.events import EVENT, TICKER, Flag, Kind
 from kernels.columns import IV_OFI_BUY
@@ -55,3 +56,25 @@ def test_one_late_tick_leaves_the_same_state_as_the_ticks_it_spans():
     assert one.state.columns.f32[IV_OFI_BUY, :21].any()
     for mine, theirs in zip(one.state.columns, many.state.columns, strict=True):
         assert mine.tobytes() == theirs.tobytes()
+
+
+@pytest.mark.parametrize("skew_s", [-3_600, 3_600])
+def test_no_age_no_decay_and_no_score_depends_on_the_venue_s_clock(skew_s):
+    members = listings(21)
+    ours, theirs = Scanner(), Scanner()
+    for scanner in (ours, theirs):
+        scanner.add(members)
+    market = ToyMarket(members, 7)
+    for k in range(1, 151):
+        t = START_NS + k * SECOND
+        rows, tickers = market.second(t)
+        for scanner, ahead_s in ((ours, 0), (theirs, skew_s)):
+            for events in (rows, tickers):
+                events["ex_ns"] = events["rx_ns"] + ahead_s * SECOND
+            scanner.apply(rows.copy(), tickers.copy())
+        mine, other = ours.scan(t), theirs.scan(t)
+        assert mine.score.tobytes() == other.score.tobytes()
+        for name, column in mine.metrics.items():
+            assert column.tobytes() == other.metrics[name].tobytes(), name
+    assert np.nanmin(mine.metrics["quote_age_s"]) >= 0.0
+    assert np.isfinite(mine.score).any()

@@ -345,6 +345,25 @@ def test_away_from_a_terminal_trouble_is_a_line():
     assert lines == [f"feed deribit: {REFUSED}", "feed deribit: whole again"]
 
 
+def test_feed_that_recovers_says_so_in_a_line_of_its_own(model):
+    venues = (replace(VENUES[0], recovering=1), replace(VENUES[1], recovering=2))
+    text = "\n".join(page(replace(model, venues=venues)))
+    assert "recovering: 1 connection, alerts held" in text
+    assert "recovering: 2 connections, alerts held" in text
+    down = replace(model, venues=(replace(VENUES[0], maintenance=True, recovering=1),))
+    assert "maintenance; recovering: 1 connection" in "\n".join(page(down))
+
+
+def test_clock_of_a_venue_is_told_where_it_is_off_by_more_than_a_way_takes(model):
+    venues = [replace(VENUES[0], offset_ms=ms) for ms in (-1500.0, 700.0, 499.0, math.nan)]
+    lines = page(replace(model, venues=tuple(venues)))
+    text = "\n".join(lines)
+    assert "clock 1500ms ahead" in text
+    assert "clock 700ms behind" in text
+    assert text.count("clock ") == 2
+    assert "recovering" not in "\n".join(page(model))
+
+
 def test_contracts_over_all_venues_are_told_with_the_widest_cross_first():
     names = ["deribit", "okx", "binance"]
     members = [option(name) for name in names] + [option(name, strike=95_000) for name in names]

@@ -14,14 +14,15 @@ from aiohttp import web
 
 from feeds.contract import E9, Listing, ListingKind
 from feeds.emulator.books import ASK, BID, Ids
-from feeds.emulator.ladders import Level, changes, ladders, print_of, standing
+from feeds.emulator.ladders import Level, Sides, changes, ladders, print_of, standing
 from feeds.emulator.market import STEP_NS, Market, Step
 from feeds.emulator.server import Connection, VenueServer
 from feeds.events import Flag, ListingState
 
 NS_PER_MS: Final = 1_000_000
 PAGE_MAX: Final = 1000
-BOOKS: Final = {"/option": ("25", "100"), "/linear": ("1", "50", "200")}
+TOP: Final = "1"  # depth whose frames are whole each time
+BOOKS: Final = {"/option": ("25", "100"), "/linear": (TOP, "50", "200")}
 KINDS: Final = {"/option": ListingKind.OPTION, "/linear": ListingKind.PERP}
 PERPETUAL: Final = "LinearPerpetual"
 _encode: Final = msgspec.json.Encoder().encode
@@ -122,8 +123,9 @@ class BybitServer(VenueServer):
         word, *parts = channel.split(".", 2)
         number = self._numbers.get(parts[-1], -1)
         if word == "orderbook":
-            bids, asks = standing(self.market.books, np.array([number]))[0]
-            return [self._book(channel, number, "snapshot", bids, asks)]
+            sides = standing(self.market.books, np.array([number]))[0]
+            whole = _tops(sides) if parts[0] == TOP else sides
+            return [self._book(channel, number, "snapshot", *whole)]
         if word == "tickers":
             return [self._ticker_frame(channel, self._tickers(np.array([number]))[0])]
         return ()
@@ -159,8 +161,12 @@ class BybitServer(VenueServer):
             symbol = self.market.universe.listings[number].symbol
             for depth in (d for depths in BOOKS.values() for d in depths):
                 name = f"orderbook.{depth}.{symbol}"
-                if name in self.listened:
+                if name not in self.listened:
+                    continue
+                if depth != TOP:
                     self._send(name, self._book(name, number, "delta", *changes(before, after)))
+                elif _tops(before) != _tops(after):
+                    self._send(name, self._book(name, number, "snapshot", *_tops(after)))
 
     def _send(self, channel: str, frame: bytes) -> None:
         for _ in range(self.faults.burst_factor(channel)):
@@ -258,6 +264,10 @@ def _linear_ticker(symbol: str, row: Any, price: Any, size: Any) -> dict[str, An
         "bid1Size": f"{size[BID]:.3f}", "ask1Price": f"{price[ASK]:.2f}",
         "ask1Size": f"{size[ASK]:.3f}",
     }  # fmt: skip
+
+
+def _tops(sides: Sides) -> Sides:
+    return Sides(sides.bids[:1], sides.asks[:1])
 
 
 def _texts(levels: list[Level]) -> list[list[str]]:

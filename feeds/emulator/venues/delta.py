@@ -24,7 +24,7 @@ NS_PER_US: Final = 1_000
 HEARTBEAT_NS: Final = 5 * E9
 MARK_STEPS: Final = 20
 SECOND_STEPS: Final = 10
-OF_INSTRUMENT: Final = ("l2_updates", "l2_orderbook", "v2/ticker")
+OF_INSTRUMENT: Final = ("l1_orderbook", "l2_updates", "l2_orderbook", "v2/ticker")
 OF_KIND: Final = ("all_trades", "mark_price")
 KINDS: Final = {"call_options": "C", "put_options": "P", "perpetual_futures": None}
 _encode: Final = msgspec.json.Encoder(order="sorted").encode  # as the venue's keys stand
@@ -122,6 +122,8 @@ class DeltaServer(VenueServer):
         sides = standing(self.market.books, np.array([number]))[0]
         if name == "l2_updates":
             return [_encode(self._book(number, "snapshot", sides))]
+        if name == "l1_orderbook":  # Whether the venue begins with one is not known.
+            return [_encode(self._top(number, sides))]
         return [_encode(self._window(number, sides))]
 
     def publish(self, step: Step) -> None:
@@ -161,6 +163,8 @@ class DeltaServer(VenueServer):
             if f"l2_updates:{symbol}" in self.listened:
                 moved = changes(before, after)
                 self._send(f"l2_updates:{symbol}", self._book(number, "update", moved))
+            if f"l1_orderbook:{symbol}" in self.listened and _best(before) != _best(after):
+                self._send(f"l1_orderbook:{symbol}", self._top(number, after))
             if f"l2_orderbook:{symbol}" in self.listened:
                 self._send(f"l2_orderbook:{symbol}", self._window(number, after))
 
@@ -201,6 +205,17 @@ class DeltaServer(VenueServer):
             "asks": _texts(sides.asks), "bids": _texts(sides.bids),
             "sequence_no": int(self._sequence[number]),
             "timestamp": self._now_us(STEP_NS // 10),
+        }  # fmt: skip
+
+    def _top(self, number: int, sides: Sides) -> dict[str, Any]:
+        (bid, bid_size), (ask, ask_size) = (
+            _texts(side)[0] if side else (None, None) for side in (sides.bids, sides.asks)
+        )
+        return {
+            "type": "l1_orderbook", "symbol": self.market.universe.listings[number].symbol,
+            "best_bid": bid, "bid_qty": bid_size, "best_ask": ask, "ask_qty": ask_size,
+            "last_sequence_no": int(self.market.books.change_id[number]),
+            "last_updated_at": self._now_us(STEP_NS // 10), "timestamp": self._now_us(),
         }  # fmt: skip
 
     def _window(self, number: int, sides: Sides) -> dict[str, Any]:
@@ -278,6 +293,10 @@ def _answer(accepted: Sequence[str]) -> dict[str, Any]:
         for name, symbols in found.items()
     ]
     return {"type": "subscriptions", "channels": named}
+
+
+def _best(sides: Sides) -> Sides:
+    return Sides(sides.bids[:1], sides.asks[:1])
 
 
 def _texts(levels: list[Level]) -> list[list[str]]:

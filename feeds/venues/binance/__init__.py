@@ -8,6 +8,7 @@ decode.py     a batch of frames -> rows
 
 from feeds.venues.binance.decode import decode
 from feeds.venues.binance.plan import (
+    CHAIN_OPTION,
     LIMITS,
     WS_URL,
     control,
@@ -23,6 +24,7 @@ from feeds.venues.binance.plan import (
 from feeds.venues.binance.universe import NAME, REST_URL, discovery, instruments
 
 __all__ = [
+    "CHAIN_OPTION",
     "LIMITS",
     "NAME",
     "REST_URL",

@@ -46,6 +46,7 @@ _NEW_SYMBOLS: Final = "!optionSymbol"
 # The documentation has both names in one page, the venue's newer clients the first alone. Whichever
 # does not exist stays silent.
 _OPEN_INTEREST: Final = ("openInterest", "optionOpenInterest")
+CHAIN_OPTION: Final = "marks"
 
 
 def subscriptions(
@@ -152,7 +153,7 @@ def _streams(listings: Sequence[Listing], options: ChannelOptions) -> list[str]:
     ordered = sorted(
         (one for one in listings if one.kind == ListingKind.OPTION), key=lambda one: one.symbol
     )
-    wide: set[str] = {_NEW_SYMBOLS} if ordered else set()
+    wide: set[str] = {_NEW_SYMBOLS} if ordered and options.notices else set()
     for listing in ordered:
         wide.update(_wide_streams(listing, options))
     own = (stream for one in ordered for stream in _top_streams(one.symbol, options))

@@ -29,11 +29,14 @@ LIMITS: Limits = Limits(
     frame_bytes_max=1_048_576,  # ours: the largest whole book seen has some 10,000 bytes
     heartbeat_s=30.0,  # as documented; every 5 s was seen (2026-09-23)
     silence_s=35.0,  # documented: without a heartbeat for so long the connection is to be renewed
+    listing_change_s=(43_200,),  # expiries are at 12:00 UTC
 )
 
 
 HELLO: Final = ('{"type":"enable_heartbeat"}',)
 FIRST_REQUEST_ID: Final = 1
+# Events of system_status: down on purpose, and back.
+MAINTENANCE: Final = {"maintenance_started": True, "maintenance_finished": False}
 # Words that stand for all products of a kind, in place of a symbol.
 CATEGORIES: Final = {
     ListingKind.OPTION: ("call_options", "put_options"),
@@ -144,13 +147,15 @@ def control(frame: bytes) -> Control | None:
         envelope = wire.read_envelope(frame)
     except (ValueError, RecursionError):
         return None
-    if envelope.action == "error":
-        return Control(denied=(_channel(envelope),), notice=envelope.msg[:NOTICE_MAX_CHARS])
+    if envelope.action == "error":  # The snapshot of a book that it accepted could not be sent.
+        symbols = (envelope.symbol or envelope.sy or "",)
+        return Control(resync=symbols, notice=envelope.msg[:NOTICE_MAX_CHARS])
     if envelope.type == "subscriptions":
         return _answer(envelope.channels)
     if envelope.type in ("error", "system_status"):
         text = envelope.message or frame.decode(errors="replace")
-        return Control(notice=text[:NOTICE_MAX_CHARS])
+        down = MAINTENANCE.get(envelope.event)
+        return Control(notice=text[:NOTICE_MAX_CHARS], maintenance=down)
     return Control() if envelope.type in ("heartbeat", "pong") else None
 
 
@@ -190,7 +195,8 @@ def owes_first_frame(channel: str) -> bool:
 
 def _wide(dialect: Dialect, listing: Listing, options: ChannelOptions) -> Iterator[str]:
     """Channels of a whole kind or index that a listing needs."""
-    yield dialect.status
+    if options.notices:
+        yield dialect.status
     if listing.kind == ListingKind.INDEX:
         if options.index:
             yield f"{dialect.index}:{listing.symbol}"

@@ -277,6 +277,7 @@ class Envelope(Struct, gc=False):
 
     type: str = ""
     action: str = ""
+    event: str = ""
     symbol: str = ""
     sy: str = ""
     channels: list[Named] = []

@@ -10,6 +10,7 @@ import msgspec
 
 from feeds.contract import Listing, ListingKind
 from feeds.plans import connections, requests, within
+from feeds.secrets import Credentials
 from feeds.venue import ChannelOptions, ConnectionPlan, Control, Limits, Request
 from feeds.venues.deribit import wire
 from feeds.venues.deribit.decode import ROUTE_BYTES, ROUTES
@@ -34,6 +35,7 @@ HEARTBEAT_S: Final = 30
 # Ids below the plan's, so that none is used twice on a connection.
 HEARTBEAT_ID: Final = 1
 TEST_ID: Final = 2
+LOGIN_ID: Final = 3
 FIRST_REQUEST_ID: Final = 1001
 
 WINDOW_DEPTHS: Final = (1, 10, 20)  # the venue offers no other
@@ -96,6 +98,16 @@ def hello() -> tuple[str, ...]:
     return (_text("public/set_heartbeat", HEARTBEAT_ID, {"interval": HEARTBEAT_S}),)
 
 
+def login(credentials: Credentials) -> Request:
+    """Log a connection in by client id and secret: `raw` channels are for such alone."""
+    params = {
+        "grant_type": "client_credentials",
+        "client_id": credentials.key,
+        "client_secret": credentials.secret,
+    }
+    return Request(LOGIN_ID, (), _text("public/auth", LOGIN_ID, params))
+
+
 def control(frame: bytes) -> Control | None:
     """Say what a session must do about a frame; None for market data and rubbish."""
     if frame[:ROUTE_BYTES] in ROUTES:
@@ -138,7 +150,7 @@ def owes_first_frame(channel: str) -> bool:
 def _channels(listings: Sequence[Listing], options: ChannelOptions) -> list[str]:
     """Every channel once, those of whole currencies first."""
     ordered = sorted(listings, key=lambda listing: listing.symbol)
-    wide: set[str] = {"platform_state"} if ordered else set()
+    wide: set[str] = {"platform_state"} if ordered and options.notices else set()
     for listing in ordered:
         wide.update(_wide_channels(listing, options))
     own = (
@@ -161,7 +173,8 @@ def _wide_channels(listing: Listing, options: ChannelOptions) -> Iterator[str]:
     kind = "option" if option else "future"  # a perpetual is a future here
     # Linear instruments belong to the stablecoin they settle in.
     currency = listing.underlying if listing.settle == "inverse" else listing.price_ccy
-    yield f"instrument.state.{kind}.{currency}"
+    if options.notices:
+        yield f"instrument.state.{kind}.{currency}"
     if options.trades:
         yield f"trades.{kind}.{currency}.{_interval(options)}"
     if options.marks and option:
@@ -209,7 +222,12 @@ _TEST: Final = _text("public/test", TEST_ID, {})
 def _platform_notice(params: wire.EnvelopeParams | None) -> Control | None:
     if params is None or params.channel is None or not params.channel.startswith("platform_state"):
         return None
-    return Control(notice=bytes(params.data)[:NOTICE_MAX_CHARS].decode(errors="replace"))
+    words = bytes(params.data)[:NOTICE_MAX_CHARS].decode(errors="replace")
+    try:
+        maintenance = wire.read_platform_state(params.data).maintenance
+    except (ValueError, RecursionError):
+        maintenance = None
+    return Control(notice=words, maintenance=maintenance)
 
 
 def _answer(envelope: wire.Envelope) -> Control | None:
@@ -222,8 +240,8 @@ def _answer(envelope: wire.Envelope) -> Control | None:
         return Control(refused=(request_id, reason))
     if not bytes(envelope.result):
         return None
-    if request_id is None:
-        return Control()
+    if request_id is None or request_id == LOGIN_ID:
+        return Control() if request_id is None else Control(ack=(LOGIN_ID, ()))
     try:
         accepted = wire.read_channels(envelope.result)
     except (ValueError, RecursionError):

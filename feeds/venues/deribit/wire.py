@@ -191,6 +191,12 @@ class EnvelopeParams(Struct, gc=False):
     data: msgspec.Raw = msgspec.Raw()
 
 
+class PlatformState(Struct, gc=False):
+    """platform_state; other states than maintenance (a locked index) have other fields."""
+
+    maintenance: bool | None = None
+
+
 class RpcError(Struct, gc=False):
     """Why a request was refused."""
 
@@ -276,4 +282,5 @@ read_envelope: Final = msgspec.json.Decoder(Envelope).decode
 # The rare channels are read in two steps, from the data part of the envelope.
 read_instrument_state: Final = msgspec.json.Decoder(InstrumentState).decode
 read_instrument_creation: Final = msgspec.json.Decoder(InstrumentCreation).decode
+read_platform_state: Final = msgspec.json.Decoder(PlatformState).decode
 read_channels: Final = msgspec.json.Decoder(list[str]).decode

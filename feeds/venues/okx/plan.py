@@ -28,8 +28,7 @@ BOOKS_PER_CONNECTION: Final = 100
 LIMITS: Limits = Limits(
     channels_per_request=100,  # ours: a refusal hits no more; a connection starts with three
     request_bytes_max=65_536,  # "cannot exceed 64 KB" (WebSocket, Subscribe)
-    # 480 an hour and connection (WebSocket, Connect). Ours is for all connections together, and
-    # for their pings, which do not count there: 24 of them ping 1.2 times a second.
+    # Ours, for all connections together and for their pings: 24 of them ping 1.2 times a second.
     requests_per_s=4.0,
     request_burst=80,
     channels_per_connection=3 * BOOKS_PER_CONNECTION,  # ours: an option has three by default
@@ -40,10 +39,12 @@ LIMITS: Limits = Limits(
     heartbeat_s=20.0,
     silence_s=50.0,  # two answers to pings and some
     ping_s=20.0,  # idle for 30 s a connection is cut (WebSocket, Connect)
+    requests_per_hour=480,  # "subscribe/unsubscribe/login" (WebSocket, Connect)
 )
 
 FIRST_REQUEST_ID: Final = 1001
 ID_DIGITS_MAX: Final = 18
+UPGRADE_CODE: Final = "64008"  # the service is upgraded; connections close in 60 s
 NOTICE_MAX_CHARS: Final = 512
 
 # The part of the `arg` that holds the subject; of all other channels it is the instrument.
@@ -181,7 +182,8 @@ def _wide_channels(listing: Listing, options: ChannelOptions) -> Iterator[str]:
         yield f"index-tickers:{index_name(listing)}"
     if listing.kind == ListingKind.INDEX:
         return
-    yield f"instruments:{_INST_TYPES[listing.kind]}"
+    if options.notices:
+        yield f"instruments:{_INST_TYPES[listing.kind]}"
     if listing.kind == ListingKind.OPTION:
         family = listing.symbol.rsplit("-", 3)[0]
         if options.tickers:
@@ -253,7 +255,8 @@ def _answer(envelope: wire.Envelope) -> Control:
         if request_id is not None:
             return Control(refused=(request_id, reason))
     if envelope.event in ("error", "notice"):
-        return Control(notice=reason)
+        upgrade = envelope.code == UPGRADE_CODE
+        return Control(notice=reason, maintenance=True if upgrade else None)
     return Control()
 
 

@@ -1,0 +1,109 @@
+"""The handler where some listings have depth: which loss of a channel makes what unknown."""
+
+import pytest
+
+from feeds.events import BOOK_GIVEN_BACK, Kind
+from feeds.handler import HandlerOut, VenueHandler
+from feeds.record import RecordType
+from feeds.tiers import tiers_of
+from feeds.venue import ChannelOptions
+from feeds.venues import deribit
+from tests.feeds.deribit_frames import tuples
+from tests.feeds.test_handler import CALL, PUT, Log, Universe, entry
+
+BOOK, QUOTE = f"book.{CALL}.100ms", f"quote.{CALL}"
+
+
+class TieredLog(Log):
+    """Best prices of a call (id 0) come on connection 0, its depth, where asked for, on 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.instruments(entry(CALL), entry(PUT))
+        self.accepted(QUOTE, f"quote.{PUT}", connection=0)
+
+    def deep(self) -> "TieredLog":
+        self.subscription("subscribe", BOOK, connection=1)
+        self.accepted(BOOK, connection=1)
+        self.book(CALL, 10, None, ["new", 0.05, 3.0])
+        return self
+
+    def lose(self, connection: int) -> "TieredLog":
+        self.add(RecordType.CONNECTION, "close", b"gone", connection)
+        return self
+
+
+def run(log: Log) -> HandlerOut:
+    universe = Universe()
+    base, depth = tiers_of(deribit, ChannelOptions(), two=True)
+    return VenueHandler(deribit, base, universe.allocate, universe.retire, depth=depth).consume(
+        log.records
+    )
+
+
+def clears(log: Log) -> list[tuple[int, int]]:
+    """Listing and level of every row that makes a book unknown."""
+    rows = run(log).rows
+    return tuples(rows[rows["kind"] == Kind.CLEAR], "listing_id", "level")
+
+
+def test_best_prices_are_lost_with_their_connection_but_not_where_a_book_stands():
+    assert clears(TieredLog().lose(0)) == [(0, BOOK_GIVEN_BACK), (1, BOOK_GIVEN_BACK)]
+    assert clears(TieredLog().deep().lose(0)) == [(1, BOOK_GIVEN_BACK)]
+
+
+def test_a_book_is_lost_with_its_connection_and_one_that_never_came_takes_nothing_along():
+    assert clears(TieredLog().deep().lose(1)) == [(0, BOOK_GIVEN_BACK)]
+    log = TieredLog()
+    log.subscription("subscribe", BOOK, connection=1)
+    assert clears(log.lose(1)) == []
+    late = TieredLog()
+    late.subscription("subscribe", BOOK, connection=1)
+    late.add(RecordType.TIMER, "first_data", BOOK.encode(), 1)
+    assert clears(late) == []
+    late.book(CALL, 10, None, ["new", 0.05, 3.0])
+    assert run(late).rows["kind"].tolist() == [Kind.BOOK_SNAPSHOT]  # Late, and welcome.
+
+
+@pytest.mark.parametrize("name", ["unsubscribe", "missing"])
+def test_what_comes_of_a_book_after_it_was_given_back_is_refused_and_counted(name):
+    log = TieredLog().deep()
+    log.subscription(name, BOOK, connection=1)
+    log.book(CALL, 11, 10, ["change", 0.05, 4.0]).book(CALL, 12, None, ["new", 0.06, 1.0])
+    out = run(log)
+    assert out.rows["kind"].tolist() == [Kind.BOOK_SNAPSHOT, Kind.CLEAR]
+    assert out.counts["unasked"] == 2
+    assert out.resync == []
+    log.subscription("subscribe", BOOK, connection=1)
+    log.book(CALL, 13, None, ["new", 0.07, 1.0])
+    assert run(log).rows["kind"].tolist()[2:] == [Kind.BOOK_SNAPSHOT]
+
+
+def test_a_book_that_nobody_asked_for_is_refused():
+    log = TieredLog()
+    log.book(CALL, 10, None, ["new", 0.05, 3.0])
+    out = run(log)
+    assert (len(out.rows), out.counts["unasked"], out.counts["rejected_rows"]) == (0, 1, 1)
+
+
+def test_a_gap_gives_the_word_back_to_best_prices():
+    log = TieredLog().deep()
+    log.book(CALL, 13, 12, ["new", 0.06, 9.0])
+    out = run(log)
+    assert tuples(out.rows, "kind", "level")[1:] == [(Kind.CLEAR, BOOK_GIVEN_BACK)]
+    assert out.resync == [CALL]
+    # What is lost already is not lost again, and quotes that came meanwhile stand.
+    assert clears(log.lose(1)) == [(0, BOOK_GIVEN_BACK)]
+
+
+def test_one_tier_clears_without_giving_back():
+    log = Log().instruments(entry(CALL))
+    log.accepted(BOOK).book(CALL, 10, None, ["new", 0.05, 3.0])
+    log.subscription("unsubscribe", BOOK)
+    universe = Universe()
+    rows = (
+        VenueHandler(deribit, ChannelOptions(), universe.allocate, universe.retire)
+        .consume(log.records)
+        .rows
+    )
+    assert tuples(rows, "kind", "level")[1:] == [(Kind.CLEAR, 0)]

@@ -1,0 +1,95 @@
+"""Which options get depth: by rank, with patience, within bounds."""
+
+import numpy as np
+
+from scanner.depth import (
+    EVERY_NS,
+    FLAGGED,
+    GIVEN_BACK_MAX,
+    HOLD_NS,
+    KEPT,
+    NEAR,
+    TRADED,
+    Candidates,
+    DepthChooser,
+    ranked,
+)
+
+NAN = float("nan")
+NOW_NS = 1_700_000_000 * 10**9
+
+
+def market(**options: tuple[float, float, float]) -> Candidates:
+    """Options by name: (score, distance, trades a second)."""
+    score, distance, traded = zip(*options.values(), strict=True)
+    return Candidates(
+        list(options), np.array(score, np.float32), np.array(distance), np.array(traded, np.float32)
+    )
+
+
+def near(count: int, first: int = 0) -> Candidates:
+    """Options d0, d1, ... in the order of their distance, beginning with number `first`."""
+    names = [f"d{n}" for n in range(count)]
+    return market(**{name: (0.0, abs(n - first) + 0.1, 0.0) for n, name in enumerate(names)})
+
+
+def test_flagged_come_first_then_three_near_the_money_for_one_that_is_traded():
+    options = {
+        "a": (0.0, 0.5, 0.0), "b": (NAN, 0.1, 3.0), "c": (5.0, NAN, 0.0), "d": (9.0, 2.0, 0.0),
+        "e": (0.0, 0.2, 0.0), "f": (0.0, 0.9, 1.0), "g": (3.9, 0.8, 2.0), "h": (0.0, NAN, 0.0),
+    }  # fmt: skip
+    order = ranked(market(**options))
+    assert list(order.items()) == [
+        ("d", FLAGGED), ("c", FLAGGED), ("b", NEAR), ("e", NEAR), ("a", NEAR), ("g", NEAR),
+        ("f", NEAR),
+    ]  # fmt: skip
+    assert ranked(market(a=(0.0, NAN, 0.1), b=(0.0, NAN, 0.2))) == {"b": TRADED, "a": TRADED}
+
+
+def test_places_are_filled_at_once_and_who_has_one_keeps_it_while_it_is_near_enough():
+    chooser = DepthChooser(4)
+    assert list(chooser.choose(near(9), NOW_NS)) == ["d0", "d1", "d2", "d3"]
+    later_ns = NOW_NS + HOLD_NS
+    # d0 is fifth now: not the fourth place any more, but within a quarter behind it.
+    assert set(chooser.choose(near(9, 2), later_ns)) == {"d0", "d1", "d2", "d3"}
+    moved = chooser.choose(near(9, 4), later_ns + EVERY_NS)
+    assert set(moved) == {"d2", "d3", "d4", "d5"}
+
+
+def test_nobody_loses_a_place_it_just_got_but_to_what_is_flagged():
+    chooser = DepthChooser(2)
+    chooser.choose(near(9), NOW_NS)
+    early_ns = NOW_NS + HOLD_NS - 1
+    assert set(chooser.choose(near(9, 8), early_ns)) == {"d0", "d1"}
+    flagged = market(x=(4.0, NAN, 0.0), d0=(0.0, 0.1, 0.0), d1=(0.0, 0.2, 0.0))
+    assert chooser.choose(flagged, early_ns) == {"x": FLAGGED, "d0": NEAR}
+    # Flagged against flagged: who is there stays.
+    more = market(x=(4.0, NAN, 0.0), d0=(4.5, 0.1, 0.0), y=(9.0, NAN, 0.0))
+    assert set(chooser.choose(more, early_ns)) == {"x", "d0"}
+
+
+def test_at_most_so_many_places_change_hands_at_a_time():
+    chooser = DepthChooser(3 * GIVEN_BACK_MAX)
+    before = set(chooser.choose(near(200), NOW_NS))
+    assert len(before) == 3 * GIVEN_BACK_MAX
+    now_ns = NOW_NS + HOLD_NS
+    for turn in range(1, 4):
+        after = set(chooser.choose(near(200, 150), now_ns))
+        assert len(before - after) == turn * GIVEN_BACK_MAX
+        assert len(after) == 3 * GIVEN_BACK_MAX
+        now_ns += EVERY_NS
+
+
+def test_what_is_listed_no_more_frees_its_place_and_what_is_unknown_keeps_it():
+    chooser = DepthChooser(2)
+    chooser.choose(near(2), NOW_NS)
+    unknown = market(d1=(0.0, NAN, 0.0), d7=(0.0, 0.3, 0.0), d8=(0.0, 0.2, 0.0))
+    assert chooser.choose(unknown, NOW_NS + 1) == {"d1": KEPT, "d8": NEAR}
+
+
+def test_it_is_due_every_five_seconds():
+    chooser = DepthChooser(2)
+    assert chooser.due(NOW_NS)
+    chooser.choose(near(2), NOW_NS)
+    assert not chooser.due(NOW_NS + EVERY_NS - 1)
+    assert chooser.due(NOW_NS + EVERY_NS)
