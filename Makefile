@@ -7,8 +7,6 @@ STAMP  := $(VENV)/installed
 GPU_VENV  := .venv-gpu-check
 GPU_STAMP := $(GPU_VENV)/installed
 PROOFS    := tests/gpu/test_twins.py tests/gpu/test_mutations.py
-PEERS  := $(or $(SCANNER_SHARED),../shared)/bench_peers
-BENCH  := $(if $(wildcard $(PEERS)/bench_scan.py),.venv-bench/installed)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check fix gpu-check gpu bench soak docs lock clean
@@ -71,7 +69,7 @@ gpu: $(GPU_STAMP) ## bits, sanitizer and timings on a GPU; fails where there is 
 	@.venv-bench/bin/pip install --disable-pip-version-check --no-input --quiet --require-hashes -r requirements-bench.txt
 	@touch $@
 
-bench: $(STAMP) $(BENCH)  ## baselines, printed with the machine, and beside peers where their harness is
+bench: $(STAMP) .venv-bench/installed  ## baselines, printed with the machine, and beside peers
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
 soak: $(STAMP)   ## two simulated hours of all venues with every fault; writes docs/SOAK.md

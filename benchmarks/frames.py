@@ -3,6 +3,8 @@
 import json
 import random
 
+SIDES = ("bids", "asks")
+
 
 def _envelope(channel: str, data: object) -> bytes:
     message = {"jsonrpc": "2.0", "method": "subscription",
@@ -19,23 +21,49 @@ def _price(rng: random.Random) -> float:
     return round(rng.randrange(10, 2_000) * 0.0005, 4)
 
 
-def book_changes(rng: random.Random, names: list[str], count: int) -> list[bytes]:
-    """One to three changed levels a frame, chained per instrument."""
+def books(rng: random.Random, names: list[str], count: int) -> tuple[list[bytes], list[bytes]]:
+    """A snapshot of every book, and frames of one to three changed levels, chained per instrument.
+
+    Levels that are changed or deleted are there, as handlers that keep books insist on.
+    """
+    held = {name: {side: dict.fromkeys(_prices(rng, 20), 1.0) for side in SIDES} for name in names}
     last = dict.fromkeys(names, 1)
+    snapshots = [_book(name, 1, None, {side: [["new", price, size] for price, size in levels.items()]
+                                       for side, levels in held[name].items()}) for name in names]  # fmt: skip
     frames = []
     for k in range(count):
         name = rng.choice(names)
-        sides: dict[str, list[list[object]]] = {"bids": [], "asks": []}
-        for _ in range(rng.randint(1, 3)):
-            action = rng.choice(["new", "change", "change", "delete"])
-            amount = 0.0 if action == "delete" else round(rng.uniform(0.1, 90), 1)
-            sides[rng.choice(["bids", "asks"])].append([action, _price(rng), amount])
-        change_id = 1_000 + k
-        data = {"type": "change", "timestamp": 1_767_787_200_000 + 10 * k, "prev_change_id": last[name],
-                "instrument_name": name, "change_id": change_id, **sides}  # fmt: skip
-        last[name] = change_id
-        frames.append(_envelope(f"book.{name}.100ms", data))
-    return frames
+        sides: dict[str, list[list[object]]] = {side: [] for side in SIDES}
+        for side in rng.choices(SIDES, k=rng.randint(1, 3)):
+            sides[side].append(_change(rng, held[name][side]))
+        frames.append(_book(name, 1_000 + k, last[name], sides))
+        last[name] = 1_000 + k
+    return snapshots, frames
+
+
+def _prices(rng: random.Random, count: int) -> list[float]:
+    return [round(step * 0.0005, 4) for step in rng.sample(range(10, 2_000), count)]
+
+
+def _change(rng: random.Random, levels: dict[float, float]) -> list[object]:
+    """Change one level of a side; never delete the last few."""
+    action = rng.choice(["new", "change", "change", "delete"])
+    price = rng.choice(list(levels))
+    if action == "delete" and len(levels) > 5:
+        del levels[price]
+        return ["delete", price, 0.0]
+    if action == "new":
+        price = _price(rng)
+    known = price in levels
+    levels[price] = round(rng.uniform(0.1, 90), 1)
+    return ["change" if known else "new", price, levels[price]]
+
+
+def _book(name: str, change_id: int, previous: int | None, sides: dict[str, list[list[object]]]) -> bytes:  # fmt: skip
+    data = {"type": "snapshot" if previous is None else "change", "timestamp": 1_767_787_200_000 + 10 * change_id,
+            **({} if previous is None else {"prev_change_id": previous}),
+            "instrument_name": name, "change_id": change_id, **sides}  # fmt: skip
+    return _envelope(f"book.{name}.100ms", data)
 
 
 def tickers(rng: random.Random, names: list[str], count: int) -> list[bytes]:

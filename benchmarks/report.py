@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from benchmarks import report_feeds
 from benchmarks.peers.report import section
 
 HEAD = """# Performance
@@ -18,8 +19,15 @@ Written by `benchmarks/run.py` (`make bench`); do not edit. On the CPU; no GPU w
 def write(results: dict[str, Any], path: Path) -> None:
     """Write the page."""
     lines = [HEAD.format(**results["machine"])]
-    lines += _decode(results["decode"])
-    lines += _venues(results["venues"])
+    if results["apart"]:
+        words = (
+            f"{name} ({at['date']}, load {at['load']})" for name, at in results["apart"].items()
+        )
+        lines += [f"Asked apart from the others, on such a machine: {', '.join(words)}.", ""]
+    lines += report_feeds.decode(results["decode"])
+    lines += report_feeds.venues(results["venues"])
+    lines += report_feeds.loopback(results["loopback"])
+    lines += report_feeds.burst(results["burst"])
     lines += _scan(results["scan"])
     lines += _own_scan(results["own_scan"])
     lines += _universe(results["universe"])
@@ -27,42 +35,6 @@ def write(results: dict[str, Any], path: Path) -> None:
     lines += section(results["peers"])
     lines += _others(results)
     path.write_text("\n".join(lines) + "\n")
-
-
-def _decode(rows: list[dict[str, Any]]) -> list[str]:
-    lines = [
-        "## Decode", "",
-        "Deribit frames to event rows, batches of 256, processor time of one core, median of 15 interleaved rounds, beside",
-        "a msgspec typed decode to float64 columns (`benchmarks/peers/decode.py`), which does not build change ids, flags, trade keys or the frame",
-        "table. `scanned` frames were taken by the byte scanner; `without` is the time of all of them by msgspec alone (blocks, snapshots,",
-        "windows, and whatever else the scanner refuses). Floor of this version: ratio 1.2. Printed by `benchmarks/run.py decode`.", "",
-        "| frame | bytes | us | messages/s | msgspec typed us | ratio | floor | scanned | without us |", "|---|--:|--:|--:|--:|--:|---|--:|--:|",
-    ]  # fmt: skip
-    for r in rows:
-        met = "met" if r["ratio"] <= 1.2 else "**missed**"
-        lines.append(
-            f"| {r['kind']} | {r['bytes']} | {r['us']:.2f} | {r['messages_per_s']:,.0f} | "
-            f"{r['peer_us']:.2f} | {r['ratio']:.2f} | {met} | {r['scanned']:.0%} | {r['without_scanner_us']:.2f} |"
-        )
-    return [*lines, ""]
-
-
-VENUES_MUST = 1.5  # times msgspec typed, of every kind
-
-
-def _venues(rows: list[dict[str, Any]]) -> list[str]:
-    lines = [
-        "Other venues, frames as their emulators send them, batches of 256 (whole chains one by one), beside the same peer, which makes",
-        "no rows, sequence, flags or keys. Where a venue has a byte scanner, it reads first. Must: 1.5 times the peer for each.",
-        "Printed by `benchmarks/run.py venues`.", "",
-        "| frame | bytes | event rows | tickers | us | msgspec typed us | times faster | must |", "|---|--:|--:|--:|--:|--:|--:|---|",
-    ]  # fmt: skip
-    for r in rows:
-        met = "met" if r["ratio"] >= VENUES_MUST else "**missed**"
-        lines.append(
-            f"| {r['kind']} | {r['bytes']:,} | {r['rows']:.1f} | {r['tickers']:.1f} | {r['us']:.2f} | {r['peer_us']:.2f} | {r['ratio']:.2f} | {met} |"
-        )
-    return [*lines, ""]
 
 
 def _scan(rows: list[dict[str, Any]]) -> list[str]:

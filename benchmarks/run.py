@@ -1,14 +1,14 @@
 """`make bench`: baselines, printed with machine, versions and the memory roof of the run.
 
-    .venv/bin/python benchmarks/run.py [decode venues scan replay goog cold dbn own_scan universe peers]
+    .venv/bin/python benchmarks/run.py [decode venues loopback burst scan replay goog cold dbn own_scan universe peers]
 
-Raw results go to benchmarks/results/bench.json, and docs/PERFORMANCE.md is written from them.
+Raw results go to benchmarks/results/bench.json, and docs/PERFORMANCE.md is written from them. Named
+questions replace their earlier answers there; answers of another machine or version are not kept.
 """
 
 import json
 import os
 import platform
-import random
 import statistics
 import subprocess
 import sys
@@ -19,20 +19,16 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import frames, report  # noqa: E402
-from benchmarks.peers import decode as msgspec_peer  # noqa: E402
-from benchmarks.peers.run import peers  # noqa: E402
+from benchmarks import report  # noqa: E402
+from benchmarks.peers.run import feeds, peers  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "bench.json"
-BATCH = 256
-ROUNDS = 15
 START_NS = 1_767_787_200_000_000_000
 
 
@@ -60,107 +56,24 @@ def machine() -> dict[str, Any]:
     }
 
 
-def decode() -> list[dict[str, Any]]:
-    """Processor time of a frame to event rows, beside msgspec typed decode to float64 columns."""
-    from feeds.columns import Batch
-    from feeds.events import DecodeOut
-    from feeds.symbols import Symbols
-    from feeds.venues import deribit
-    from feeds.venues.deribit.decode import SCANNER
-
-    deribit.warm_up()
-    rng = random.Random(1)
-    names = frames.symbols(200)
-    rows = Symbols({name: i for i, name in enumerate(names)})
-    kinds: dict[str, tuple[list[bytes], Callable[..., Any]]] = {
-        "book change": (frames.book_changes(rng, names, 4096), msgspec_peer.book_columns),
-        "ticker": (frames.tickers(rng, names, 4096), msgspec_peer.ticker_columns),
-        "trades": (frames.trades(rng, names, 4096), msgspec_peer.trade_columns),
-    }
-    found = []
-    for kind, (messages, peer) in kinds.items():
-        batches = [messages[i : i + BATCH] for i in range(0, len(messages), BATCH)]
-        times = [START_NS] * BATCH
-
-        def ours(batch: list[bytes], rx_ns: list[int] = times) -> None:
-            deribit.decode(batch, rx_ns, rows, DecodeOut())
-
-        def alone(batch: list[bytes], rx_ns: list[int] = times) -> None:
-            with mock.patch.object(SCANNER, "compiled", None):
-                deribit.decode(batch, rx_ns, rows, DecodeOut())
-
-        def theirs(batch: list[bytes], peer: Callable[..., Any] = peer) -> None:
-            peer(batch, rows)
-
-        out = DecodeOut()
-        deribit.decode(messages, [START_NS] * len(messages), rows, out)
-        assert out.error_count == 0, out.errors[:1]
-        works = (ours, theirs, alone)
-        rounds = [[_cpu(work, batches) for work in works] for _ in range(ROUNDS)]
-        mine, other, plain = (
-            statistics.median(r) / len(messages) for r in zip(*rounds, strict=True)
-        )
-        ratio = statistics.median(r[0] / r[1] for r in rounds)
-        left = SCANNER.take(Batch("deribit", messages, [START_NS] * len(messages), rows))
-        found.append({
-            "kind": kind, "bytes": round(statistics.mean(map(len, messages))),
-            "us": mine * 1e6, "messages_per_s": 1 / mine, "peer_us": other * 1e6, "ratio": ratio,
-            "scanned": 1 - len(left) / len(messages), "without_scanner_us": plain * 1e6,
-        })  # fmt: skip
-    return found
+def decode() -> dict[str, Any]:
+    """Processor time of Deribit's frames to event rows, beside decoders and whole handlers."""
+    return feeds("benchmarks.wire", "decode")
 
 
-FRAMES_OF_CHAIN = 64  # one has all options of an underlying
-
-
-def venues() -> list[dict[str, Any]]:
+def venues() -> dict[str, Any]:
     """As `decode`, for the other venues' frequent messages as their emulators send them."""
-    from benchmarks.peers.venues import PEERS
-    from benchmarks.venue_frames import FAMILIES, capture
-    from feeds.events import DecodeOut
-    from feeds.symbols import Symbols
-    from feeds.venues import VENUES, warm_up
-
-    warm_up()
-    found = []
-    for venue in dict.fromkeys(of for of, _, _ in FAMILIES):
-        families = [family for of, family, _ in FAMILIES if of == venue]
-        wholes = ("okx opt-summary", "binance chain")
-        wanted = {f: FRAMES_OF_CHAIN if f in wholes else 2048 for f in families}
-        messages, listed = capture(venue, wanted)
-        ids = Symbols(listed)
-        for family in families:
-            some, peer = messages[family], PEERS[family]
-            size = 1 if family in wholes else BATCH
-            some = some * -(-size // len(some))  # prints are few: again, until they are a batch
-            batches = [some[i : i + size] for i in range(0, len(some), size)]
-
-            def ours(batch: list[bytes], venue: str = venue, ids: Any = ids) -> None:
-                VENUES[venue].decode(batch, [START_NS] * len(batch), ids, DecodeOut())
-
-            def theirs(batch: list[bytes], peer: Any = peer, ids: Any = ids) -> None:
-                peer(batch, ids)
-
-            out = DecodeOut()
-            VENUES[venue].decode(some, [START_NS] * len(some), ids, out)
-            assert out.error_count == 0, out.errors[:1]
-            assert not out.skipped, out.skipped
-            rounds = [[_cpu(work, batches) for work in (ours, theirs)] for _ in range(ROUNDS)]
-            mine, other = (statistics.median(r) / len(some) for r in zip(*rounds, strict=True))
-            found.append({
-                "kind": family, "bytes": round(statistics.mean(map(len, some))),
-                "rows": out.rows.count / len(some), "tickers": out.tickers.count / len(some),
-                "us": mine * 1e6, "peer_us": other * 1e6,
-                "ratio": statistics.median(theirs_s / ours_s for ours_s, theirs_s in rounds),
-            })  # fmt: skip
-    return found
+    return feeds("benchmarks.wire", "venues")
 
 
-def _cpu(work: Callable[[list[bytes]], None], batches: list[list[bytes]]) -> float:
-    began = time.process_time()
-    for batch in batches:
-        work(batch)
-    return time.process_time() - began
+def loopback() -> dict[str, Any]:
+    """Receive, decode and apply over a local socket, beside cryptofeed's handler without one."""
+    return feeds("benchmarks.loopback")
+
+
+def burst() -> dict[str, Any]:
+    """For how long 50,000 frames at once hold up the event loop."""
+    return feeds("benchmarks.burst")
 
 
 def scan() -> list[dict[str, Any]]:
@@ -331,7 +244,7 @@ def dbn() -> dict[str, Any]:
 
 
 QUESTIONS: dict[str, Callable[[], Any]] = {
-    "decode": decode, "venues": venues, "scan": scan, "replay": replay, "goog": goog, "cold": cold,
+    "decode": decode, "venues": venues, "loopback": loopback, "burst": burst, "scan": scan, "replay": replay, "goog": goog, "cold": cold,
     "dbn": dbn, "own_scan": own_scan, "universe": universe, "peers": peers,
 }  # fmt: skip
 
@@ -339,16 +252,27 @@ QUESTIONS: dict[str, Callable[[], Any]] = {
 def main() -> None:
     """Ask the questions named on the command line, all of them without names."""
     wanted = sys.argv[1:] or list(QUESTIONS)
-    results: dict[str, Any] = {"machine": machine()}
-    print(json.dumps(results["machine"]))
+    here = machine()
+    results = {} if len(wanted) == len(QUESTIONS) else _earlier(here)
+    results = {"machine": here, "apart": {}} | results
+    print(json.dumps(here))
     for name in wanted:
         print(f"{name} ...", flush=True)
+        if len(wanted) < len(QUESTIONS):
+            results["apart"][name] = {"date": here["date"], "load": round(os.getloadavg()[0], 2)}
         results[name] = QUESTIONS[name]()
         print(json.dumps(results[name], indent=1))
-    if len(wanted) == len(QUESTIONS):
+    if results.keys() >= QUESTIONS.keys():
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(results, indent=1))
         report.write(results, ROOT / "docs" / "PERFORMANCE.md")
+
+
+def _earlier(here: dict[str, Any]) -> dict[str, Any]:
+    """Earlier answers, if a machine with the same processor and versions gave them."""
+    found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    varying = {"date": "", "load": 0.0, "copy_gb_per_s": 0.0}
+    return found if found.get("machine", {}) | varying == here | varying else {}
 
 
 if __name__ == "__main__":

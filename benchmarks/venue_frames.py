@@ -1,9 +1,13 @@
-"""Frames of every emulated venue, as its emulator sends them, for the decode question."""
+"""Frames of every emulated venue, as its emulator sends them, for the questions about feeds."""
 
 from collections import defaultdict
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
+from feeds.contract import Listing
+from feeds.emulator.deribit.rpc import result_text
+from feeds.emulator.deribit.server import DeribitServer
 from feeds.emulator.market import Market
 from feeds.emulator.profiles import PROFILES
 from feeds.emulator.server import VenueServer
@@ -11,6 +15,7 @@ from feeds.emulator.servers import SERVERS
 from feeds.venue import ChannelOptions, Venue
 from feeds.venues import VENUES
 
+SEED: Final = 7
 START_NS: Final = 1_790_000_000_000_000_000
 LISTINGS: Final = 200
 STEPS_MAX: Final = 3_000
@@ -27,19 +32,38 @@ FAMILIES: Final = (
     ("binance", "binance chain", ""),
 )
 # What is subscribed, one after the other.
-_OPTIONS: Final = {"okx": (ChannelOptions(), ChannelOptions(book="window", quotes=True))}
+USUAL: Final = ChannelOptions()
+_OPTIONS: Final = {"okx": (USUAL, ChannelOptions(book="window", quotes=True))}
 _ENDS: Final = {"binance depth10": "@depth10@100ms", "binance chain": "@optionMarkPrice"}
 
 
-def capture(venue: str, wanted: dict[str, int]) -> tuple[dict[str, list[bytes]], dict[str, int]]:
-    """Frames by family, as many as wanted of each if the market gives them, and listing ids.
+@dataclass
+class Captured:
+    """What a venue sent.
+
+    frames: by family, in order.
+    first: what it answered to subscriptions: snapshots of books among it.
+    listings: place = listing id.
+    """
+
+    frames: dict[str, list[bytes]]
+    first: list[bytes]
+    listings: tuple[Listing, ...]
+
+    @property
+    def ids(self) -> dict[str, int]:
+        """Listing ids by symbol."""
+        return {listing.symbol: n for n, listing in enumerate(self.listings)}
+
+
+def capture(venue: str, wanted: dict[str, int]) -> Captured:
+    """Frames by family, as many as wanted of each if the market gives them.
 
     Args:
         venue: name of an emulated one.
         wanted: family of FAMILIES to the number of frames.
     """
-    market = Market(7, START_NS, LISTINGS, profile=PROFILES[venue])
-    server = SERVERS[venue](market, 7)
+    market = Market(SEED, START_NS, LISTINGS, profile=PROFILES[venue])
     found: defaultdict[str, list[bytes]] = defaultdict(list)
 
     def take(channel: str, content: bytes) -> None:
@@ -47,25 +71,65 @@ def capture(venue: str, wanted: dict[str, int]) -> tuple[dict[str, list[bytes]],
         if family in wanted and len(found[family]) < wanted[family]:
             found[family].append(content)
 
-    server.deliver = take  # type: ignore[method-assign]
-    for options in _OPTIONS.get(venue, (ChannelOptions(),)):
-        _listen(server, VENUES[venue], options)
+    server = _tapped(venue, market, take)
+    first: list[bytes] = []
+    for options in _OPTIONS.get(venue, (USUAL,)):
+        first += _listen(server, VENUES[venue], options)
     for _ in range(STEPS_MAX):
         server.publish(market.step())
         if all(len(found[family]) >= count for family, count in wanted.items()):
             break
-    ids = {listing.symbol: n for n, listing in enumerate(market.universe.listings)}
-    return dict(found), ids
+    return Captured(dict(found), first, tuple(market.universe.listings))
 
 
-def _listen(server: VenueServer, venue: Venue, options: ChannelOptions) -> None:
-    """Send the server what the adapter would, as if over sockets."""
+def stream(venue: str, words: Collection[str], count: int, start_ns: int) -> Captured:
+    """The first frames of a venue whose channels begin with one of the words, as they come.
+
+    Raises:
+        AssertionError: the market did not give so many.
+    """
+    market = Market(SEED, start_ns, LISTINGS, profile=PROFILES[venue])
+    found: list[bytes] = []
+
+    def take(channel: str, content: bytes) -> None:
+        if channel.partition(".")[0] in words:
+            found.append(content)
+
+    server = _tapped(venue, market, take)
+    first = _listen(server, VENUES[venue])
+    for _ in range(STEPS_MAX):
+        if len(found) >= count:
+            return Captured({"": found[:count]}, first, tuple(market.universe.listings))
+        server.publish(market.step())
+    raise AssertionError(f"{venue}: {len(found)} frames, expected {count}")
+
+
+def deribit_instruments(start_ns: int) -> bytes:
+    """The answer that lists the instruments of the same market."""
+    server = DeribitServer(Market(SEED, start_ns, LISTINGS), SEED)
+    return result_text(1, server.methods.call("public/get_instruments", {}), start_ns)
+
+
+def _tapped(venue: str, market: Market, take: Callable[[str, bytes], None]) -> VenueServer:
+    """A server whose frames go to `take`."""
+
+    class Tapped(SERVERS[venue]):  # type: ignore[misc]
+        def deliver(self, channel: str, content: bytes) -> None:
+            take(channel, content)
+
+    return Tapped(market, SEED)
+
+
+def _listen(server: VenueServer, venue: Venue, options: ChannelOptions = USUAL) -> list[bytes]:
+    """Send the server what the adapter would, as if over sockets; returns what it answered."""
+    answers: list[bytes] = []
     universe = server.market.universe
     listings = universe.listings[: universe.public]
     for plan in venue.subscriptions(listings, options, venue.LIMITS):
-        client = _Client(path=plan.path)
+        client = _Client(path=plan.path, put_into=answers)
         for request in plan.requests:
             server.receive(client, request.text)  # type: ignore[arg-type]
+    return answers
 
 
 @dataclass(eq=False)
@@ -73,11 +137,13 @@ class _Client:
     """What a server needs of a connection that nobody reads."""
 
     path: str
+    put_into: list[bytes]
     channels: set[str] = field(default_factory=set)
     heartbeat_ns: int = 0
     next_beat_ns: int = 0
 
-    def put(self, _content: bytes, _now_ns: int) -> bool:
+    def put(self, content: bytes, _now_ns: int) -> bool:
+        self.put_into.append(content)
         return True
 
 

@@ -7,7 +7,9 @@ FeedError
 ├── JournalError    a raw recording that cannot be read or written
 ├── SecretError     a key file that cannot be read, or that others can read as well
 ├── DbnError        a DBN file that cannot be read, or whose ids nothing explains
-└── SessionError    a venue that cannot be reached, or refuses what was asked
+├── SessionError    a venue that cannot be reached, or refuses what was asked
+└── SocketClosedError
+                    a connection that gives no further frame, and why: expected, and begun anew
 """
 
 
@@ -49,3 +51,7 @@ class DbnError(FeedError):
 
 class SessionError(FeedError):
     """A venue that cannot be reached, or refuses what was asked of it."""
+
+
+class SocketClosedError(FeedError):
+    """A WebSocket that gives no further frame; the message says why."""

@@ -1,4 +1,4 @@
-"""Stage 1 of 8: one venue's sockets. The only file of feeds that opens any.
+"""Stage 1 of 8: one venue's sockets: when they are opened, what is asked, what came.
 
 What arrives, and what the session decides on its own (connections, timers, subscriptions), is
 stamped, journaled and delivered in one synchronous step: a replay sees what was seen live.
@@ -24,7 +24,7 @@ from feeds.clock import Clock
 from feeds.contract import Listing
 from feeds.daily import DailyWindow
 from feeds.discovery import NETWORK_ERRORS, Discoverer, words_of
-from feeds.errors import SessionError
+from feeds.errors import SessionError, SocketClosedError
 from feeds.journal import Journal
 from feeds.links import (
     Link,
@@ -43,6 +43,7 @@ from feeds.record import Record, RecordType, Redactor
 from feeds.resyncs import Resyncer
 from feeds.secrets import Credentials
 from feeds.subscriber import Subscriber
+from feeds.transport import AiohttpTransport, Socket, Transport
 from feeds.upkeep import Upkeep
 from feeds.venue import (
     Authenticator,
@@ -73,6 +74,7 @@ class VenueSession:
         network: which proxy to take, and whose certificates to believe.
         maintenance: when the venue is down every day.
         redact: replaces secrets in what was received and in words, before anybody keeps them.
+        transport: opens the WebSockets.
         sleep: waits some seconds; tests put their own time here.
     """
 
@@ -94,6 +96,7 @@ class VenueSession:
     network: Network = field(default_factory=Network)
     maintenance: Sequence[DailyWindow] = ()
     redact: Redactor | None = None
+    transport: Transport = field(default_factory=AiohttpTransport)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     counts: SessionCounts = field(init=False, default_factory=SessionCounts)
@@ -306,7 +309,7 @@ class VenueSession:
         finally:
             link.state = LinkState.CLOSED
 
-    async def _connect(self, link: Link) -> "aiohttp.ClientWebSocketResponse[bool] | None":
+    async def _connect(self, link: Link) -> Socket | None:
         url = self.ws_url + link.path
         signed = signature(self.venue, self.credentials, self.clock.now_ns())
         if signed is None:
@@ -314,19 +317,18 @@ class VenueSession:
             return None
         try:
             async with asyncio.timeout(self.policy.connect_s):
-                return await self._http.ws_connect(
+                return await self.transport.connect(
                     url + signed,
-                    timeout=aiohttp.ClientWSTimeout(ws_close=self.policy.close_s),
-                    max_msg_size=self.limits.frame_bytes_max,
-                    compress=0,  # It costs more than the socket itself (measured: 5.8 us a frame).
-                    decode_text=False,
-                    proxy_headers=self.network.proxy_headers,
+                    self._http,
+                    self.network,
+                    frame_bytes_max=self.limits.frame_bytes_max,
+                    close_s=self.policy.close_s,
                 )
         except NETWORK_ERRORS as error:
             link.problem = self._clean(f"{url}: {words_of(error)}")
             return None
 
-    async def _serve(self, link: Link, socket: "aiohttp.ClientWebSocketResponse[bool]") -> None:
+    async def _serve(self, link: Link, socket: Socket) -> None:
         """Move frames and requests until the connection ends, then close it."""
         self._open(link)
         name = f"{self.venue.NAME}.link-{link.connection}"
@@ -362,25 +364,20 @@ class VenueSession:
         for order in link.end(reason):
             self.resyncs.finish(order.symbol)  # The next socket begins with a snapshot.
 
-    async def _read(self, link: Link, socket: "aiohttp.ClientWebSocketResponse[bool]") -> str:
+    async def _read(self, link: Link, socket: Socket) -> str:
         """Receive until the socket ends; returns why it did."""
-        kinds = aiohttp.WSMsgType
-        frame_kinds = (kinds.TEXT, kinds.BINARY)
         while True:
-            message = await socket.receive()
-            if message.type in frame_kinds:
-                reply = self._on_frame(link, message.data)
+            try:
+                frames = await socket.receive()
+            except SocketClosedError as closed:
+                return str(closed)
+            for frame in frames:
+                reply = self._on_frame(link, frame)
                 if reply is not None:
                     try:
                         await socket.send_str(reply)
                     except NETWORK_ERRORS as error:
                         return f"reply failed: {words_of(error)}"
-            elif message.type is kinds.CLOSE:
-                return f"venue closed with {message.data} {message.extra or ''}".rstrip()
-            elif message.type is kinds.ERROR:
-                return f"broken: {message.data}"
-            elif message.type in (kinds.CLOSING, kinds.CLOSED):
-                return f"closed with {socket.close_code}"
 
     def _on_frame(self, link: Link, frame: bytes) -> str | None:
         """Journal, deliver and obey one frame, in one synchronous step; returns a reply."""
@@ -414,7 +411,7 @@ class VenueSession:
         counts.replies += control.reply is not None
         return control.reply
 
-    async def _send(self, link: Link, socket: "aiohttp.ClientWebSocketResponse[bool]") -> str:
+    async def _send(self, link: Link, socket: Socket) -> str:
         """Send hellos, then what the outbox holds, paced; returns why it ended."""
         try:
             for text in self.venue.hello():
@@ -433,7 +430,7 @@ class VenueSession:
         except NETWORK_ERRORS as error:
             return f"send failed: {words_of(error)}"
 
-    async def _log_in(self, link: Link, socket: "aiohttp.ClientWebSocketResponse[bool]") -> str:
+    async def _log_in(self, link: Link, socket: Socket) -> str:
         """Log in where that is wanted, since what follows may need it; returns why it failed."""
         if self.credentials is None or not self.options.authenticated:
             return ""

@@ -158,6 +158,8 @@ class VenueSettings(Section):
     """Base of the REST interface; without it the venue's own, which may move."""
     ws_url: Annotated[str | None, Field(pattern=r"^wss?://\S+$"), LOCAL] = None
     """WebSocket address; without it the venue's own, which may move."""
+    transport: Annotated[Literal["aiohttp", "picows"], LOCAL] = "aiohttp"
+    """Client of its WebSockets: picows costs a third a frame and needs the extra fast-ws."""
     underlyings: Annotated[Names, Field(min_length=1, max_length=10_000)] = (
         "BTC",
         "ETH",

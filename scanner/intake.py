@@ -1,13 +1,15 @@
 """Stages 1 to 3 of 8: journal records to the pipeline, live and in a replay alike.
 
 One inbox for all venues, in log order. `drain` decodes what lies in it, in contiguous stretches of
-one venue; it is called at the same places of the log in both cases, so listings get the same rows.
+one venue. Before a tick both cases have drained the same records, so listings get the same rows.
 """
 
+from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import accumulate, groupby, islice
+from operator import attrgetter
 from typing import Final
 
 from feeds.errors import FrameError
@@ -22,7 +24,11 @@ from scanner.config import ScanConfig, VenueSettings
 from scanner.pipeline import Pipeline
 
 ERRORS_KEPT: Final = 16
+# What is decoded at once while a loop waits: a few milliseconds, whichever of the two comes first.
+STEP_RECORDS: Final = 1_024
+STEP_BYTES: Final = 512 << 10
 MEGABYTE: Final = 1 << 20
+_venue, _rx_ns, _payload = attrgetter("venue"), attrgetter("rx_ns"), attrgetter("payload")
 
 
 def channel_tiers(name: str, settings: VenueSettings) -> Tiers:
@@ -106,15 +112,30 @@ class Intake:
     def __len__(self) -> int:
         return len(self._inbox)
 
-    def drain(self) -> Wishes:
-        """Decode all records and hand their rows to the pipeline.
+    def step(self, until_ns: int | None = None) -> int:
+        """Number of the oldest records to decode at once, 0 where there are none.
+
+        At most STEP_RECORDS and STEP_BYTES, but for a single larger one, which nothing can cut;
+        with until_ns those alone that were received at or before it.
+        """
+        # No Python for each record: a burst is made of many.
+        inbox, count = self._inbox, min(len(self._inbox), STEP_RECORDS)
+        if until_ns is not None and count and inbox[count - 1].rx_ns > until_ns:
+            count = bisect_right(inbox, until_ns, hi=count, key=_rx_ns)
+        if self._bytes > STEP_BYTES:
+            sizes = list(accumulate(map(len, map(_payload, islice(inbox, count)))))
+            count = min(count, max(1, bisect_right(sizes, STEP_BYTES)))
+        return count
+
+    def drain(self, count: int | None = None) -> Wishes:
+        """Decode the oldest records, without a count all, and hand their rows to the pipeline.
 
         Raises:
             JournalError: a subscription record is not what the session writes.
         """
-        records, self._inbox, self._bytes = self._inbox, deque(), 0
+        records = self._take(len(self._inbox) if count is None else count)
         wishes = Wishes()
-        for venue, stretch in groupby(records, lambda record: record.venue):
+        for venue, stretch in groupby(records, _venue):
             handler = self._handlers.get(venue)
             if handler is None:
                 continue
@@ -131,6 +152,11 @@ class Intake:
             if not clock.observe(out.rows["rx_ns"], out.rows["ex_ns"]):
                 clock.observe(out.tickers["rx_ns"], out.tickers["ex_ns"])
         return wishes
+
+    def _take(self, count: int) -> list[Record]:
+        records = [self._inbox.popleft() for _ in range(count)]
+        self._bytes -= sum(map(len, map(_payload, records)))
+        return records
 
     def _recover(self, turns: list[RecoveryTurn]) -> None:
         recovering = self._pipeline.recovering

@@ -34,6 +34,7 @@ class Tick(msgspec.Struct, frozen=True):
     grid_ns: int
     batch_hash: str  # of the rows applied; "" for a drain
     merged: int  # due ticks that this one stands for, beside itself
+    records: int | None = None  # decoded since the record before this; without it, all there were
 
 
 def recorded_config(folder: Path) -> dict[str, Any]:
@@ -71,7 +72,12 @@ def replay_journal(
     for record in reader:
         if record.type is RecordType.TICK:
             tick = msgspec.json.decode(record.payload, type=Tick)
-            intake.drain()
+            if (tick.records or 0) > len(intake):
+                raise JournalError(
+                    f"{folder}: the TICK record at {record.rx_ns} says that {tick.records} records "
+                    f"were decoded, expected at most the {len(intake)} that were waiting"
+                )
+            intake.drain(tick.records)
             if record.name == "drain":
                 continue
             mismatches += tick.batch_hash != pipeline.scanner.due_hash(tick.grid_ns)
@@ -81,7 +87,7 @@ def replay_journal(
                 pipeline.tick(tick.grid_ns)
         elif record.type is RecordType.START:
             _begin(record, folder, config, pipeline, extra)
-        else:
+        elif record.venue:
             intake.deliver(record)
     intake.drain()  # As a live run does at its end.
     extra |= {

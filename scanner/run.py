@@ -2,8 +2,9 @@
 
 The event loop receives and decodes. Ticks run one at a time in one worker thread, which alone owns
 the parallel kernels. While it works the inbox fills; the loop decodes between two ticks only, so
-the universe never changes under a tick. A full inbox makes the loop wait for the tick that runs
-and decode on the spot: sockets are not read meanwhile, TCP holds the venue back, nothing is lost.
+the universe never changes under a tick. It decodes in bounded steps, and lets sockets and timers
+have their turn after each. A full inbox makes the loop wait for the tick that runs and decode a
+step on the spot: sockets are not read meanwhile, TCP holds the venue back, nothing is lost.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from feeds.journal import Journal, JournalLimits
 from feeds.links import LinkState, SessionPolicy
 from feeds.record import Record, RecordType
 from feeds.session import VenueSession
+from feeds.transport import open_transport
 from feeds.venues import VENUES
 from scanner import __version__
 from scanner.access import access_of
@@ -63,7 +65,9 @@ class SystemClock:
 
     def now_ns(self) -> int:
         """Nanoseconds since the Unix epoch, UTC, never less than the last answer."""
-        self._last_ns = max(self._last_ns, self._anchor_ns + time.monotonic_ns())
+        now_ns = self._anchor_ns + time.monotonic_ns()
+        if now_ns > self._last_ns:  # noqa: PLR1730 - asked for every frame: a third of max()
+            self._last_ns = now_ns
         return self._last_ns
 
     def look_for_step(self) -> int:
@@ -136,6 +140,7 @@ class LiveRun:
 
         Raises:
             JournalError: the folder holds a recording.
+            SessionError: a venue's transport is not installed.
             SecretError, ConfigError: as `access_of`, of a venue.
         """
         self.config = config
@@ -170,6 +175,7 @@ class LiveRun:
         self._running: Future[Any] | None = None
         self._stopping = asyncio.Event()
         self._tick_ns = config.engine.tick_ms * MS_NS
+        self._drained = 0  # records since the last TICK record, which says how many
 
     def stop(self) -> None:
         """End the run after the tick that runs now."""
@@ -249,6 +255,7 @@ class LiveRun:
             underlyings=settings.underlyings,
             rng=random.Random(),  # noqa: S311 - jitter
             policy=policy,
+            transport=open_transport(settings.transport, access.network),
             maintenance=[DailyWindow.read(text) for text in settings.maintenance],
             credentials=access.credentials,
             network=access.network,
@@ -262,8 +269,20 @@ class LiveRun:
             self.forced_drains += 1
             if self._running is not None:
                 self._running.result()
-            self._note(RecordType.TICK, "drain", {"grid_ns": 0, "batch_hash": "", "merged": 0})
-            self._grant(self.intake.drain())
+            count = self.intake.step()
+            self._drained += count
+            self._note_tick("drain", 0, 0)
+            self._grant(self.intake.drain(count))
+
+    async def _drain(self, until_ns: int) -> None:
+        """Decode what was received up to a grid time; what came later waits for the next tick.
+
+        So this ends, however fast records come.
+        """
+        while count := self.intake.step(until_ns):
+            self._drained += count
+            self._grant(self.intake.drain(count))
+            await asyncio.sleep(0)
 
     async def _ticks(self) -> None:
         """Close every grid time that has something to do; late ones merge into the last."""
@@ -280,11 +299,11 @@ class LiveRun:
 
     async def _close(self, done_ns: int, latest_ns: int, merged: int) -> None:
         """Drain, then scan the last scan time in (done, latest], then tick what lies behind it."""
-        self._grant(self.intake.drain())
+        await self._drain(latest_ns)
         period_ns = self.pipeline.scan_ns
         scan_ns = latest_ns // period_ns * period_ns
         if scan_ns > done_ns and self.pipeline.due(scan_ns):
-            self._note_tick("scan", scan_ns, merged)
+            self._note_tick("scan", scan_ns, merged, await self._batch_hash(scan_ns))
             started = time.perf_counter()
             if not self._scanning:
                 self.pipeline.skip(scan_ns)
@@ -296,7 +315,7 @@ class LiveRun:
             self.hooks.on_scan(self, alerts)
             await self._hand_over(alerts)
         elif self._scanning and self.pipeline.scanner.has_pending:
-            self._note_tick("tick", latest_ns, merged)
+            self._note_tick("tick", latest_ns, merged, await self._batch_hash(latest_ns))
             await self._work(self.pipeline.tick, latest_ns)
 
     async def _choose_depth(self, scan_ns: int) -> None:
@@ -315,12 +334,25 @@ class LiveRun:
             for name in venues
         }
 
-    def _note_tick(self, name: str, grid_ns: int, merged: int) -> None:
-        # The hash costs a pass over the rows; a run that records nothing has no use for it.
-        recording = self._record_to is not None
-        batch_hash = self.pipeline.scanner.due_hash(grid_ns) if recording else ""
-        payload = {"grid_ns": grid_ns, "batch_hash": batch_hash, "merged": merged}
+    def _note_tick(self, name: str, grid_ns: int, merged: int, batch_hash: str = "") -> None:
+        payload = {
+            "grid_ns": grid_ns,
+            "batch_hash": batch_hash,
+            "merged": merged,
+            "records": self._drained,
+        }
+        self._drained = 0
         self._note(RecordType.TICK, name, payload)
+
+    async def _batch_hash(self, grid_ns: int) -> str:
+        """Hash of what a tick will apply, made where it holds nobody up.
+
+        It costs a pass over the rows; a run that records nothing has no use for it.
+        """
+        if self._record_to is None:
+            return ""
+        found: str = await self._work(self.pipeline.scanner.due_hash, grid_ns)
+        return found
 
     async def _work(self, step: Callable[[int], Any], grid_ns: int) -> Any:
         self._running = self._worker.submit(step, grid_ns)

@@ -28,7 +28,8 @@ names = ["scanner"]
 for package in (scanner, kernels, feeds):
     names += [m.name for m in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
 NEED_CUDA = ("kernels.gpu", "kernels.compile_cuda", "kernels.cuda_device", "scanner.resident")
-names = [name for name in names if not name.startswith(NEED_CUDA)]
+NEED_EXTRA = ("feeds.fast_ws",)  # picows
+names = [name for name in names if not name.startswith(NEED_CUDA + NEED_EXTRA)]
 for name in names:
     importlib.import_module(name)
 

@@ -1,12 +1,14 @@
-"""Drive the harness of peers that lies beside the repository, with the product beside its peers.
+"""Run what measures the product beside its peers, in the environment that has them.
 
-The harness is not copied; where it or its environment is absent, the answer says why.
+Scans and books are asked by the harness that lies beside the repository. It is not copied; where it
+or the environment is absent, the answer says why. Feeds are asked by scripts of our own.
 """
 
 import json
 import os
 import random
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,12 @@ def peers() -> dict[str, Any]:
     return {"seed": seed, "scan": scans, "books": books, **json.loads(parts)}
 
 
+def feeds(module: str, *arguments: str) -> dict[str, Any]:
+    """What a module of our own that prints JSON has measured."""
+    found: dict[str, Any] = json.loads(run(["-m", module, *arguments]))
+    return found
+
+
 def right(row: dict[str, Any]) -> bool:
     """Whether the harness found the answer equal; it lets NaN scores pass, which this does not."""
     found = row["check"]
@@ -55,10 +63,14 @@ def harness(script: str, seed: int, arguments: list[str]) -> list[dict[str, Any]
 
 
 def run(arguments: list[str]) -> str:
-    """Standard output of the peers' Python, run with the harness and the product on its path."""
+    """Standard output of the peers' Python, run with the harness and the product on its path.
+
+    Where the peers' environment is absent it is our own Python: the product runs, and says who is missing.
+    """
+    python = PYTHON if PYTHON.exists() else Path(sys.executable)
     path = os.pathsep.join((str(ROOT), str(HARNESS)))
     environment = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        [str(PYTHON), *arguments], check=True, stdout=subprocess.PIPE, cwd=ROOT, env=environment
+        [str(python), *arguments], check=True, stdout=subprocess.PIPE, cwd=ROOT, env=environment
     )
     return done.stdout.decode()

@@ -209,7 +209,8 @@ async def test_frame_above_the_limit_ends_the_connection_and_not_the_session():
         await world.back_off()
         await world.opened(2)
     assert len(world.inbox.frames()[0]) < 100
-    assert b"exceeds limit" in world.inbox.of(RecordType.CONNECTION, "close")[0].payload
+    limit = str(LIMITS.frame_bytes_max).encode()
+    assert limit in world.inbox.of(RecordType.CONNECTION, "close")[0].payload
 
 
 async def test_exhausted_connect_budget_waits_and_shows_it():

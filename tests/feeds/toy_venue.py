@@ -17,9 +17,11 @@ from feeds.contract import Listing, ListingKind
 from feeds.errors import FrameError, SessionError
 from feeds.journal import Journal
 from feeds.links import SessionPolicy
+from feeds.network import Network
 from feeds.record import Record, RecordType
 from feeds.secrets import Credentials
 from feeds.session import VenueSession
+from feeds.transport import open_transport
 from feeds.venue import (
     ChannelOptions,
     ConnectionPlan,
@@ -318,6 +320,7 @@ async def until(changed: asyncio.Event, holds: Callable[[], object]) -> None:
 
 POLICY = SessionPolicy(close_s=0.05, discovery_min_s=10.0)
 CHECK_S = POLICY.check_s
+TRANSPORT = "aiohttp"  # tests of other clients put theirs here
 
 
 class World:
@@ -365,13 +368,19 @@ class World:
         return any(at == self.time.ns + round(CHECK_S * 1e9) for at, _ in self.time.sleepers)
 
 
+def websocket_url(server: TestServer) -> str:
+    """Where the sockets are; aiohttp names plain HTTP to a proxy, and picows knows ws alone."""
+    url = str(server.make_url("/ws"))
+    return url.replace("http", "ws", 1) if TRANSPORT == "picows" else url
+
+
 @contextlib.asynccontextmanager
 async def running(world: World, venue: Toy | None = None, **changes: Any) -> AsyncIterator[World]:
     """Run a session on the world's server until the block ends."""
     async with world.server.start() as server:
         settings: dict[str, Any] = {
             "rest_url": str(server.make_url("")),
-            "ws_url": str(server.make_url("/ws")),
+            "ws_url": websocket_url(server),
             "journal": world.journal,
             "clock": world.time,
             "options": ChannelOptions(),
@@ -381,6 +390,7 @@ async def running(world: World, venue: Toy | None = None, **changes: Any) -> Asy
             "underlyings": (),
             "rng": random.Random(5),
             "policy": POLICY,
+            "transport": open_transport(TRANSPORT, Network()),
             "sleep": world.time.sleep,
         }
         world.session = VenueSession(venue or Toy(), **{**settings, **changes})
