@@ -290,6 +290,7 @@ class VenueSession:
             while True:
                 link.state = LinkState.WAITING
                 while not link.ledger.wanted:  # All its listings ended or were given back.
+                    self._look_recovered(link, self.clock.now_ns())
                     await self.sleep(self.policy.check_s)
                 await self._admit(self.ws_url, spare=True)
                 link.state = LinkState.CONNECTING
@@ -528,6 +529,10 @@ class VenueSession:
             self.counts.unanswered += 1
             self._follow(link, answer)
         link.retry(now_ns)
+        self._look_recovered(link, now_ns)
+
+    def _look_recovered(self, link: Link, now_ns: int) -> None:
+        """Say in the log when a connection is as it was before it was lost, or has had its time."""
         how = link.recovered(now_ns, self.given_up, self.policy.recovering_max_s)
         if how is not None:
             self.counts.recoveries += 1
