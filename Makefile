@@ -11,7 +11,7 @@ PEERS  := $(or $(SCANNER_SHARED),../shared)/bench_peers
 BENCH  := $(if $(wildcard $(PEERS)/bench_scan.py),.venv-bench/installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix gpu-check gpu bench docs lock clean
+.PHONY: help setup demo test check fix gpu-check gpu bench soak docs lock clean
 
 help:            ## list the verbs
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,9 @@ gpu: $(GPU_STAMP) ## bits, sanitizer and timings on a GPU; fails where there is 
 
 bench: $(STAMP) $(BENCH)  ## baselines, printed with the machine, and beside peers where their harness is
 	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+soak: $(STAMP)   ## two simulated hours of all venues with every fault; writes docs/SOAK.md
+	@$(BIN)/python benchmarks/soak.py $(ARGS)
 
 docs: $(STAMP)   ## regenerate what is generated: METRICS.md, the alert schema, the README picture
 	@$(BIN)/python docs/generate.py

@@ -52,8 +52,8 @@ VENUES_MUST = 1.5  # times msgspec typed, of every kind
 
 def _venues(rows: list[dict[str, Any]]) -> list[str]:
     lines = [
-        "Other venues, frames as their emulators send them, batches of 256 (whole chains one by one), beside the same peer; no byte scanner",
-        "reads them yet, so that rows, sequence, flags and keys come on top of what the peer does. Must: 1.5 times the peer for each.",
+        "Other venues, frames as their emulators send them, batches of 256 (whole chains one by one), beside the same peer, which makes",
+        "no rows, sequence, flags or keys. Where a venue has a byte scanner, it reads first. Must: 1.5 times the peer for each.",
         "Printed by `benchmarks/run.py venues`.", "",
         "| frame | bytes | event rows | tickers | us | msgspec typed us | times faster | must |", "|---|--:|--:|--:|--:|--:|--:|---|",
     ]  # fmt: skip

@@ -62,16 +62,16 @@ def machine() -> dict[str, Any]:
 
 def decode() -> list[dict[str, Any]]:
     """Processor time of a frame to event rows, beside msgspec typed decode to float64 columns."""
-    from feeds.bytescan import scanner
     from feeds.columns import Batch
     from feeds.events import DecodeOut
+    from feeds.symbols import Symbols
     from feeds.venues import deribit
     from feeds.venues.deribit.decode import SCANNER
 
     deribit.warm_up()
     rng = random.Random(1)
     names = frames.symbols(200)
-    rows = {name: i for i, name in enumerate(names)}
+    rows = Symbols({name: i for i, name in enumerate(names)})
     kinds: dict[str, tuple[list[bytes], Callable[..., Any]]] = {
         "book change": (frames.book_changes(rng, names, 4096), msgspec_peer.book_columns),
         "ticker": (frames.tickers(rng, names, 4096), msgspec_peer.ticker_columns),
@@ -86,7 +86,7 @@ def decode() -> list[dict[str, Any]]:
             deribit.decode(batch, rx_ns, rows, DecodeOut())
 
         def alone(batch: list[bytes], rx_ns: list[int] = times) -> None:
-            with mock.patch.object(scanner, "FRAMES_MIN", BATCH + 1):
+            with mock.patch.object(SCANNER, "compiled", None):
                 deribit.decode(batch, rx_ns, rows, DecodeOut())
 
         def theirs(batch: list[bytes], peer: Callable[..., Any] = peer) -> None:
@@ -118,17 +118,21 @@ def venues() -> list[dict[str, Any]]:
     from benchmarks.peers.venues import PEERS
     from benchmarks.venue_frames import FAMILIES, capture
     from feeds.events import DecodeOut
-    from feeds.venues import VENUES
+    from feeds.symbols import Symbols
+    from feeds.venues import VENUES, warm_up
 
+    warm_up()
     found = []
     for venue in dict.fromkeys(of for of, _, _ in FAMILIES):
         families = [family for of, family, _ in FAMILIES if of == venue]
         wholes = ("okx opt-summary", "binance chain")
         wanted = {f: FRAMES_OF_CHAIN if f in wholes else 2048 for f in families}
-        messages, ids = capture(venue, wanted)
+        messages, listed = capture(venue, wanted)
+        ids = Symbols(listed)
         for family in families:
             some, peer = messages[family], PEERS[family]
             size = 1 if family in wholes else BATCH
+            some = some * -(-size // len(some))  # prints are few: again, until they are a batch
             batches = [some[i : i + size] for i in range(0, len(some), size)]
 
             def ours(batch: list[bytes], venue: str = venue, ids: Any = ids) -> None:
@@ -243,7 +247,7 @@ def cold() -> dict[str, Any]:
         "from scanner.commands.progress import warm_up\n"
         f"s = simulate_rows(5, {START_NS}, 1, 1000)\n"
         "u = time.perf_counter(); x = Scanner(); x.add(s.listings)\n"
-        "warm_up(x, venues=False)\n"
+        "warm_up(x)\n"
         "for now, rows, tickers in s:\n    x.apply(rows, tickers); x.scan(now)\n"
         "print(time.perf_counter() - u)\n"
     )

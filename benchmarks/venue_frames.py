@@ -17,6 +17,8 @@ STEPS_MAX: Final = 3_000
 # venue, what the peer reads, words that the channel of a frame begins with
 FAMILIES: Final = (
     ("okx", "okx books", "books:"),
+    ("okx", "okx books5", "books5:"),
+    ("okx", "okx bbo-tbt", "bbo-tbt:"),
     ("okx", "okx opt-summary", "opt-summary:"),
     ("okx", "okx option-trades", "option-trades:"),
     ("bybit", "bybit orderbook.25", "orderbook.25."),
@@ -24,6 +26,8 @@ FAMILIES: Final = (
     ("binance", "binance depth10", ""),
     ("binance", "binance chain", ""),
 )
+# What is subscribed, one after the other.
+_OPTIONS: Final = {"okx": (ChannelOptions(), ChannelOptions(book="window", quotes=True))}
 _ENDS: Final = {"binance depth10": "@depth10@100ms", "binance chain": "@optionMarkPrice"}
 
 
@@ -44,7 +48,8 @@ def capture(venue: str, wanted: dict[str, int]) -> tuple[dict[str, list[bytes]],
             found[family].append(content)
 
     server.deliver = take  # type: ignore[method-assign]
-    _listen(server, VENUES[venue])
+    for options in _OPTIONS.get(venue, (ChannelOptions(),)):
+        _listen(server, VENUES[venue], options)
     for _ in range(STEPS_MAX):
         server.publish(market.step())
         if all(len(found[family]) >= count for family, count in wanted.items()):
@@ -53,11 +58,11 @@ def capture(venue: str, wanted: dict[str, int]) -> tuple[dict[str, list[bytes]],
     return dict(found), ids
 
 
-def _listen(server: VenueServer, venue: Venue) -> None:
+def _listen(server: VenueServer, venue: Venue, options: ChannelOptions) -> None:
     """Send the server what the adapter would, as if over sockets."""
     universe = server.market.universe
     listings = universe.listings[: universe.public]
-    for plan in venue.subscriptions(listings, ChannelOptions(), venue.LIMITS):
+    for plan in venue.subscriptions(listings, options, venue.LIMITS):
         client = _Client(path=plan.path)
         for request in plan.requests:
             server.receive(client, request.text)  # type: ignore[arg-type]
