@@ -362,6 +362,7 @@ class VenueSession:
         self._log(RecordType.CONNECTION, link.connection, "close", reason.encode())
         for order in link.end(reason):
             self.resyncs.finish(order.symbol)  # The next socket begins with a snapshot.
+            self.subscriber.ended(link, order)
 
     async def _read(self, link: Link, socket: "aiohttp.ClientWebSocketResponse[bool]") -> str:
         """Receive until the socket ends; returns why it did."""
@@ -459,6 +460,7 @@ class VenueSession:
         unsubscribes = order.purpose is Purpose.UNSUBSCRIBE
         name = "unsubscribe" if unsubscribes else "subscribe"
         self._log_channels(link, name, order.request.channels)
+        self.subscriber.ended(link, order)
         if not self.limits.answers:
             self._answered(link, order.request.request_id, None)
 
