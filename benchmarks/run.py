@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -116,22 +117,23 @@ FRAMES_OF_CHAIN = 64  # one has all options of an underlying
 def venues() -> list[dict[str, Any]]:
     """As `decode`, for the other venues' frequent messages as their emulators send them."""
     from benchmarks.peers.venues import PEERS
-    from benchmarks.venue_frames import FAMILIES, capture
+    from benchmarks.venue_frames import FAMILIES, LISTINGS, LISTINGS_OF, WHOLES, capture
     from feeds.events import DecodeOut
     from feeds.symbols import Symbols
     from feeds.venues import VENUES, warm_up
 
     warm_up()
     found = []
-    for venue in dict.fromkeys(of for of, _, _ in FAMILIES):
-        families = [family for of, family, _ in FAMILIES if of == venue]
-        wholes = ("okx opt-summary", "binance chain")
-        wanted = {f: FRAMES_OF_CHAIN if f in wholes else 2048 for f in families}
-        messages, listed = capture(venue, wanted)
+    markets: defaultdict[tuple[str, int], dict[str, int]] = defaultdict(dict)
+    for venue, family, _ in FAMILIES:
+        market = (venue, LISTINGS_OF.get(family, LISTINGS))
+        markets[market][family] = FRAMES_OF_CHAIN if family in WHOLES else 2048
+    for (venue, listings), wanted in markets.items():
+        messages, listed = capture(venue, wanted, listings)
         ids = Symbols(listed)
-        for family in families:
+        for family in wanted:
             some, peer = messages[family], PEERS[family]
-            size = 1 if family in wholes else BATCH
+            size = 1 if family in WHOLES else BATCH
             some = some * -(-size // len(some))  # prints are few: again, until they are a batch
             batches = [some[i : i + size] for i in range(0, len(some), size)]
 

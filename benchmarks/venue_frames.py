@@ -1,6 +1,7 @@
 """Frames of every emulated venue, as its emulator sends them, for the decode question."""
 
 from collections import defaultdict
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,28 +24,47 @@ FAMILIES: Final = (
     ("okx", "okx option-trades", "option-trades:"),
     ("bybit", "bybit orderbook.25", "orderbook.25."),
     ("bybit", "bybit ticker", "tickers."),
+    ("bybit", "bybit publicTrade", "publicTrade."),
     ("binance", "binance depth10", ""),
+    ("binance", "binance bookTicker", ""),
+    ("binance", "binance optionTrade", ""),
     ("binance", "binance chain", ""),
+    ("binance", "binance small chain", ""),
 )
+WHOLES: Final = ("okx opt-summary", "binance chain", "binance small chain")
+# The venue's own chain of BTC has 752 options (docs/venues/binance.md).
+LISTINGS_OF: Final = {"binance chain": 2_000}
 # What is subscribed, one after the other.
-_OPTIONS: Final = {"okx": (ChannelOptions(), ChannelOptions(book="window", quotes=True))}
-_ENDS: Final = {"binance depth10": "@depth10@100ms", "binance chain": "@optionMarkPrice"}
+_OPTIONS: Final = {
+    "okx": (ChannelOptions(), ChannelOptions(book="window", quotes=True)),
+    "binance": (ChannelOptions(), ChannelOptions(book="none", quotes=True)),
+}
+_ENDS: Final = {
+    "binance depth10": "@depth10@100ms",
+    "binance bookTicker": "@bookTicker",
+    "binance optionTrade": "@optionTrade",
+    "binance chain": "@optionMarkPrice",
+    "binance small chain": "@optionMarkPrice",
+}
 
 
-def capture(venue: str, wanted: dict[str, int]) -> tuple[dict[str, list[bytes]], dict[str, int]]:
+def capture(
+    venue: str, wanted: dict[str, int], listings: int = LISTINGS
+) -> tuple[dict[str, list[bytes]], dict[str, int]]:
     """Frames by family, as many as wanted of each if the market gives them, and listing ids.
 
     Args:
         venue: name of an emulated one.
         wanted: family of FAMILIES to the number of frames.
+        listings: of the market.
     """
-    market = Market(7, START_NS, LISTINGS, profile=PROFILES[venue])
+    market = Market(7, START_NS, listings, profile=PROFILES[venue])
     server = SERVERS[venue](market, 7)
     found: defaultdict[str, list[bytes]] = defaultdict(list)
 
     def take(channel: str, content: bytes) -> None:
-        family = _family_of(venue, channel)
-        if family in wanted and len(found[family]) < wanted[family]:
+        family = _family_of(venue, channel, wanted)
+        if family and len(found[family]) < wanted[family]:
             found[family].append(content)
 
     server.deliver = take  # type: ignore[method-assign]
@@ -81,10 +101,12 @@ class _Client:
         return True
 
 
-def _family_of(venue: str, channel: str) -> str:
+def _family_of(venue: str, channel: str, wanted: Container[str]) -> str:
     for of, family, begin in FAMILIES:
-        if of == venue and begin and channel.startswith(begin):
+        if of != venue or family not in wanted:
+            continue
+        if begin and channel.startswith(begin):
             return family
-        if of == venue and family in _ENDS and channel.endswith(_ENDS[family]):
+        if family in _ENDS and channel.endswith(_ENDS[family]):
             return family
     return ""
