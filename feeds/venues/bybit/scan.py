@@ -33,6 +33,7 @@ from feeds.bytescan.grammar import (
     put_int,
     quoted_number,
     skip_member,
+    skip_text,
     string,
     text,
     word_at,
@@ -333,7 +334,7 @@ def _ticker(
             at = text(at, ticker + WORDS[TICKER_NAME_BEGIN])
             name_end = at - ONE
         elif found < 0 or _COLUMNS[found] == _UNUSED:
-            at = skip_member(at)
+            at = skip_member(at) if found < 0 else skip_text(at)
         else:
             value, at = quoted_number(at)
             fits = _LEAST[found] <= value <= _MOST[found]
