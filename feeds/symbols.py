@@ -108,6 +108,10 @@ def name_hash(text: bytes, start: int = 0) -> int:
     """
     key = (start + len(text)) & _MASK
     for at in range(0, len(text), _WORD):
-        key = ((key ^ int.from_bytes(text[at : at + _WORD], "little")) * HASH_FACTOR) & _MASK
-        key ^= key >> 32
-    return key
+        key = _mixed(key ^ int.from_bytes(text[at : at + _WORD], "little"))
+    return _mixed(key)  # once more: the last characters have not yet reached the low bits
+
+
+def _mixed(key: int) -> int:
+    key = (key * HASH_FACTOR) & _MASK
+    return key ^ key >> 32

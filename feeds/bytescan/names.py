@@ -57,10 +57,14 @@ def name_hash(at: Place, end: Place, start: np.uint64) -> np.uint64:
         word = word_at(at)
         if end - at < EIGHT:
             word &= _low_bytes(end - at)
-        key = (key ^ word) * _FACTOR
-        key ^= key >> _HALF
+        key = _mixed(key ^ word)
         at += EIGHT
-    return np.uint64(key)
+    return _mixed(key)
+
+
+def _mixed(key: np.uint64) -> np.uint64:
+    key *= _FACTOR
+    return np.uint64(key ^ key >> _HALF)
 
 
 def _low_bytes(count: np.uint64) -> np.uint64:

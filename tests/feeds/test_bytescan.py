@@ -170,7 +170,8 @@ def test_what_is_no_plain_json_is_refused(text):
     "function", [grammar.skip, grammar.number, grammar.integer, grammar.string]
 )
 @pytest.mark.parametrize(
-    "text", ['{"a":[1,{"b":"c"}]}', "12.5e1", "12", '"x"', '"', "", "-", "1.e"]
+    "text",
+    ['{"a":[1,{"b":"c"}]}', "12.5e1", "12", '"x"', '"', "", "-", "1.e", "0." + "1" * 30, "1" * 30],
 )
 def test_the_python_of_a_scanner_does_what_is_compiled_from_it(function, text):
     with np.errstate(over="ignore"):

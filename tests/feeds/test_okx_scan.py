@@ -69,6 +69,7 @@ def left(frames: list[bytes]) -> list[int]:
 
 TAKEN = {
     "snapshot": book("snapshot", 9, -1, [("0.02", "2"), ("0.01", "1")], [("0.03", "4")]),
+    "snapshot with a previous number": book("snapshot", 9, 5, [("0.02", "2")], []),
     "change": update(),
     "change of bids alone": update(asks=()),
     "change of asks alone": update(bids=()),
@@ -108,6 +109,13 @@ LEFT = {
     ).replace(b',"instId":""', b""),
     "instrument twice": update().replace(b'"},"action"', b'","instId":"X"},"action"'),
     "key twice": update().replace(b'"seqId":9', b'"seqId":9,"seqId":9'),
+    "print's key twice": trades(trade()).replace(b'"px":', b'"px":"1","px":'),
+    "window's key twice": window().replace(b'"seqId":7', b'"seqId":7,"seqId":7'),
+    "touch's key twice": touch().replace(b'"seqId":7', b'"seqId":7,"seqId":7'),
+    "summary's key twice": summaries(summary()).replace(
+        b'"fwdPx":"61000.5"', b'"fwdPx":"61000.5","fwdPx":""'
+    ),
+    "no comma behind the arg": summaries(summary()).replace(b'},"data"', b'}+"data"'),
     "two best levels": touch(bids=(("0.02", "1"), ("0.01", "1"))),
     "price of nothing": update(bids=(("0", "1"),)),
     "negative size": window(bids=(("0.01", "-1"),)),

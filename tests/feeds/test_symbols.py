@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from feeds.bytescan import names
 from feeds.bytescan.compile import compiled
 from feeds.events import DecodeOut
-from feeds.symbols import Symbols
+from feeds.symbols import HASH_FACTOR, Symbols, name_hash
 from feeds.venues import deribit
 from tests.feeds.deribit_frames import frame_of
 
@@ -56,6 +56,40 @@ def test_ten_thousand_names_come_and_go():
 def test_names_longer_than_any_room_are_found():
     symbols = Symbols({"A" * 9_000: 1, "A" * 8_999 + "B": 2, "": 3})
     assert [looked_up(symbols, name) for name in symbols] == [1, 2, 3]
+
+
+def test_names_of_one_hash_are_told_apart():
+    first = b"BTC-1JAN26-100-C"
+    for number in range(100_000):
+        begin = f"{number:08}".encode()[::-1]
+        # The second word that brings the hash to where the first name has it.
+        change = after_a_word(begin) ^ after_a_word(first[:8])
+        second = begin + (int.from_bytes(first[8:], "little") ^ change).to_bytes(8, "little")
+        if second.isascii():
+            break
+    one, other = first.decode(), second.decode()
+    assert name_hash(first) == name_hash(second)
+    symbols = Symbols({one: 1})
+    assert looked_up(symbols, other) == -1
+    symbols[other] = 2
+    assert (looked_up(symbols, one), looked_up(symbols, other)) == (1, 2)
+    del symbols[one]
+    assert (looked_up(symbols, one), looked_up(symbols, other)) == (-1, 2)
+
+
+def after_a_word(word: bytes) -> int:
+    """State of the hash behind the first of two words."""
+    state = ((16 ^ int.from_bytes(word, "little")) * HASH_FACTOR) % 2**64
+    return state ^ state >> 32
+
+
+def test_names_that_differ_at_their_ends_are_spread():
+    symbols = Symbols({f"BTC-{n:04}": n for n in range(10_000)})
+    slots = symbols.areas[0]
+    taken = slots[:, 3] != 0
+    home = slots[taken, 0] & np.uint64(len(slots) - 1)
+    moved = (np.flatnonzero(taken) - home.astype(np.int64)) % len(slots)
+    assert moved.max() < 20
 
 
 def test_a_name_beyond_ascii_is_of_the_dict_alone():
