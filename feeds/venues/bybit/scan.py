@@ -102,7 +102,7 @@ _TEXTS: Final = words_of(
 )  # fmt: skip
 _TYPES: Final = words_of('"delta"', '"snapshot"')
 _DELTA, _SNAPSHOT = range(2)
-# Behind what is named otherwise, a perpetual, may stand an index listing.
+# No index stands behind what is named so: it need not be looked for.
 _OPTION_ENDS: Final = words_of('-C-USDT"', '-P-USDT"', '-C"', '-P"', '-C-USDC"', '-P-USDC"')
 
 # Keys in the order in which the venue sends them; those without a use are skipped soonest so.
