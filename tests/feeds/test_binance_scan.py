@@ -130,6 +130,7 @@ LEFT = {
     "volatility beyond sense": chain(mark(a="1000001")),
     "rate beyond sense": chain(mark(rf="10.5")),
     "rate below sense": chain(mark(rf="-10.5")),
+    "rate for too long": chain(mark(s="BTC-991225-92000-C", rf="10", E=0)),
     "greek beyond sense": chain(mark(t="-1000000000000001")),
     "text that is no number": chain(mark(d="nan")),
     "quote without a side": quote(a=None),
