@@ -250,8 +250,8 @@ class OkxServer(VenueServer):
                 "theta": "0", "lever": "0", "markVol": f"{row['iv_mark']:.6f}",
                 "bidVol": _iv(row["iv_bid"]), "askVol": _iv(row["iv_ask"]), "realVol": "",
                 "deltaBS": f"{row['delta']:.8f}", "gammaBS": f"{row['gamma']:.10f}",
-                "vegaBS": f"{row['vega']:.8f}", "thetaBS": f"{row['theta']:.8f}",
-                "fwdPx": f"{row['forward']:.6f}", "volLv": "0.5", "ts": now_ms,
+                "thetaBS": f"{row['theta']:.8f}", "vegaBS": f"{row['vega']:.8f}", "ts": now_ms,
+                "fwdPx": f"{row['forward']:.6f}", "volLv": "0.5",
             }
             for n, row in zip(ids.tolist(), self.market.tickers(ids), strict=True)
         ]  # fmt: skip

@@ -108,9 +108,9 @@ _BIDS_BIT: Final = 2**_BIDS
 _DOWN: Final = np.uint64(2**64 - int(ROW_BYTES))
 
 _SUMMARY_WORDS: Final = (
-    "instType", "instId", "uly", "instFamily", "delta", "gamma", "vega", "theta", "lever",
+    "instType", "instId", "uly", "delta", "gamma", "vega", "theta", "lever",
     "markVol", "bidVol", "askVol", "realVol", "deltaBS", "gammaBS", "thetaBS", "vegaBS", "ts",
-    "fwdPx", "volLv",
+    "fwdPx", "volLv", "instFamily",
 )  # fmt: skip
 _SUMMARY_KEYS: Final = keys_of(*_SUMMARY_WORDS)
 _SUMMARY_NAME: Final = _SUMMARY_WORDS.index("instId")
