@@ -7,6 +7,7 @@ import json
 import math
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -129,6 +130,7 @@ LEFT = {
     "volatility beyond sense": chain(mark(a="1000001")),
     "rate beyond sense": chain(mark(rf="10.5")),
     "rate below sense": chain(mark(rf="-10.5")),
+    "rate for too long": chain(mark(s="BTC-991225-92000-C", rf="10", E=0)),
     "greek beyond sense": chain(mark(t="-1000000000000001")),
     "text that is no number": chain(mark(d="nan")),
     "quote without a side": quote(a=None),
@@ -320,6 +322,18 @@ WHOLE = [*TAKEN.values(), *LEFT.values()]
 @given(damaged(WHOLE))
 def test_no_frame_makes_the_scanner_read_or_write_beyond_its_bounds(frames):
     Bounds(SCANNER, scan).over(frames, IDS)
+
+
+def test_the_bounds_are_those_of_the_rooms():
+    frames = [TAKEN[name] for name in ("window", "chain", "quote", "trade", "chain")]
+    for least, size in enumerate(SCANNER.bytes_per):
+        for factor in range(1, 60):
+            rooms = [*SCANNER.bytes_per]
+            rooms[least] = size * factor
+            with mock.patch.object(SCANNER, "bytes_per", tuple(rooms)):
+                Bounds(SCANNER, scan).over(frames, IDS)
+                decoded(binance, frames, IDS)
+    assert left(*frames) == []
 
 
 @given(damaged(WHOLE))
