@@ -9,7 +9,7 @@ GPU_STAMP := $(GPU_VENV)/installed
 PROOFS    := tests/gpu/test_twins.py tests/gpu/test_mutations.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix gpu-check gpu bench docs lock clean
+.PHONY: help setup demo test check fix gpu-check gpu bench soak docs lock clean
 
 help:            ## list the verbs
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -71,6 +71,9 @@ gpu: $(GPU_STAMP) ## bits, sanitizer and timings on a GPU; fails where there is 
 
 bench: $(STAMP) .venv-bench/installed  ## baselines, printed with the machine, and beside peers
 	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+soak: $(STAMP)   ## two simulated hours of all venues with every fault; writes docs/SOAK.md
+	@$(BIN)/python benchmarks/soak.py $(ARGS)
 
 docs: $(STAMP)   ## regenerate what is generated: METRICS.md, the alert schema, the README picture
 	@$(BIN)/python docs/generate.py

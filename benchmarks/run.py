@@ -160,7 +160,7 @@ def cold() -> dict[str, Any]:
         "from scanner.commands.progress import warm_up\n"
         f"s = simulate_rows(5, {START_NS}, 1, 1000)\n"
         "u = time.perf_counter(); x = Scanner(); x.add(s.listings)\n"
-        "warm_up(x, venues=False)\n"
+        "warm_up(x)\n"
         "for now, rows, tickers in s:\n    x.apply(rows, tickers); x.scan(now)\n"
         "print(time.perf_counter() - u)\n"
     )

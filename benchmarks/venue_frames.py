@@ -22,6 +22,8 @@ STEPS_MAX: Final = 3_000
 # venue, what the peer reads, words that the channel of a frame begins with
 FAMILIES: Final = (
     ("okx", "okx books", "books:"),
+    ("okx", "okx books5", "books5:"),
+    ("okx", "okx bbo-tbt", "bbo-tbt:"),
     ("okx", "okx opt-summary", "opt-summary:"),
     ("okx", "okx option-trades", "option-trades:"),
     ("bybit", "bybit orderbook.25", "orderbook.25."),
@@ -29,6 +31,9 @@ FAMILIES: Final = (
     ("binance", "binance depth10", ""),
     ("binance", "binance chain", ""),
 )
+# What is subscribed, one after the other.
+USUAL: Final = ChannelOptions()
+_OPTIONS: Final = {"okx": (USUAL, ChannelOptions(book="window", quotes=True))}
 _ENDS: Final = {"binance depth10": "@depth10@100ms", "binance chain": "@optionMarkPrice"}
 
 
@@ -67,7 +72,9 @@ def capture(venue: str, wanted: dict[str, int]) -> Captured:
             found[family].append(content)
 
     server = _tapped(venue, market, take)
-    first = _listen(server, VENUES[venue])
+    first: list[bytes] = []
+    for options in _OPTIONS.get(venue, (USUAL,)):
+        first += _listen(server, VENUES[venue], options)
     for _ in range(STEPS_MAX):
         server.publish(market.step())
         if all(len(found[family]) >= count for family, count in wanted.items()):
@@ -113,12 +120,12 @@ def _tapped(venue: str, market: Market, take: Callable[[str, bytes], None]) -> V
     return Tapped(market, SEED)
 
 
-def _listen(server: VenueServer, venue: Venue) -> list[bytes]:
+def _listen(server: VenueServer, venue: Venue, options: ChannelOptions = USUAL) -> list[bytes]:
     """Send the server what the adapter would, as if over sockets; returns what it answered."""
     answers: list[bytes] = []
     universe = server.market.universe
     listings = universe.listings[: universe.public]
-    for plan in venue.subscriptions(listings, ChannelOptions(), venue.LIMITS):
+    for plan in venue.subscriptions(listings, options, venue.LIMITS):
         client = _Client(path=plan.path, put_into=answers)
         for request in plan.requests:
             server.receive(client, request.text)  # type: ignore[arg-type]

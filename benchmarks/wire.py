@@ -30,7 +30,8 @@ from benchmarks.venue_frames import FAMILIES, capture
 from feeds.columns import Batch
 from feeds.contract import Listing, ListingKind
 from feeds.events import DecodeOut
-from feeds.venues import VENUES
+from feeds.symbols import Symbols
+from feeds.venues import VENUES, warm_up
 
 BATCH: Final = 256
 ROUNDS: Final = 15
@@ -115,7 +116,7 @@ def decoded(case: Case) -> DecodeOut:
     """What the product makes of all frames; a frame that it does not take ends the run."""
     out = DecodeOut()
     times = [START_NS + n for n in range(len(case.frames))]
-    VENUES[case.venue].decode(case.frames, times, case.ids, out)
+    VENUES[case.venue].decode(case.frames, times, Symbols(case.ids), out)
     assert out.error_count == 0, out.errors[:1]
     assert not out.skipped, out.skipped
     return out
@@ -123,10 +124,10 @@ def decoded(case: Case) -> DecodeOut:
 
 def works_of(case: Case) -> dict[str, Work]:
     """Decoders to rows or columns, by name."""
-    ids, times = case.ids, [START_NS] * BATCH
+    ids, symbols, times = case.ids, Symbols(case.ids), [START_NS] * BATCH
 
     def ours(batch: list[bytes]) -> None:
-        VENUES[case.venue].decode(batch, times[: len(batch)], ids, DecodeOut())
+        VENUES[case.venue].decode(batch, times[: len(batch)], symbols, DecodeOut())
 
     def alone(batch: list[bytes]) -> None:
         with mock.patch.object(case.scanner, "compiled", None):
@@ -222,7 +223,7 @@ def scanned(case: Case) -> float | None:
     if case.scanner is None:
         return None
     left = case.scanner.take(
-        Batch(case.venue, case.frames, [START_NS] * len(case.frames), case.ids)
+        Batch(case.venue, case.frames, [START_NS] * len(case.frames), Symbols(case.ids))
     )
     return 1 - len(left) / len(case.frames)
 
@@ -230,8 +231,6 @@ def scanned(case: Case) -> float | None:
 QUESTIONS: Final = {"decode": deribit_cases, "venues": venue_cases}
 
 if __name__ == "__main__":
-    for one in VENUES.values():
-        if hasattr(one, "warm_up"):
-            one.warm_up()
+    warm_up()
     cases = [measure(case) for case in QUESTIONS[sys.argv[1]]()]
     print(json.dumps({"versions": versions(PACKAGES), "cases": cases}))

@@ -46,6 +46,7 @@ FLAGS_SHIFT: Final = 16
 LEVEL_SHIFT: Final = 32
 AUX_SHIFT: Final = 48
 LISTING_SHIFT: Final = 32
+KIND_BITS: Final = 0xFF
 SIDE_BITS: Final = 0xFF << SIDE_SHIFT
 BID: Final = 1 << SIDE_SHIFT  # side +1
 ASK: Final = SIDE_BITS  # side -1
@@ -80,7 +81,13 @@ NO_PREVIOUS: Final = -1  # seq_prev where the venue gives none
 NS_PER_MS: Final = 1_000_000
 TICKER_VALUE_MAX: Final = 1e15  # beyond it a float32 column would lose all meaning
 LEVEL_MAX: Final = 65_535  # the level column is u2
+BOOK_FAULT: Final = "book levels were not in price order, best first, each with a size"
+TICKER_FAULT: Final = "ticker had a negative price, volatility or interest, or one beyond 1e15"
 _UNKNOWN: Final = -1
+
+
+# Writes the rows of blocks of updates and their levels, joined, in the order of their frames.
+Writer = Callable[[Ints, Ints, Ints, DecodeOut], list[int]]
 
 
 class Entry(Protocol):
@@ -106,6 +113,7 @@ class Batch:
         symbols: listing id of each instrument and index.
         lifecycle: notices, in the order of the frames.
         failures: frame index and what was wrong.
+        writer: writes the rows of updates.
     """
 
     def __init__(
@@ -117,13 +125,14 @@ class Batch:
     ) -> None:
         self.venue = venue
         self.frames = frames
-        self.received: Ints = np.asarray(rx_ns, np.int64)
+        self.received: Ints = ints(rx_ns)
         self.symbols = symbols
         self.lifecycle: list[LifecycleNotice] = []
         self.failures: list[tuple[int, str]] = []
         self._skipped: dict[str, int] = {}
-        self._updates: list[Ints] = []  # [UPDATE_WIDTH, update] each
-        self._levels: list[tuple[Floats, Floats, Ints]] = []  # price, size and code by row
+        self.writer: Writer = write_updates
+        self._updates: list[Ints] = []  # [UPDATE_WIDTH or more, update] each
+        self._levels: list[Ints] = []  # [price as bits, size as bits, code; level] each
         self._tickers: list[tuple[Ints, NDArray[Any]]] = []  # frame index and row
         self._checks: list[tuple[int, BookCheck]] = []  # by frame index
 
@@ -171,9 +180,10 @@ class Batch:
                 good.append(index)
         return found, good
 
-    def skip(self, reason: str) -> None:
-        """Count a message, or an entry of one, that carries nothing for us."""
-        self._skipped[reason] = self._skipped.get(reason, 0) + 1
+    def skip(self, reason: str, count: int = 1) -> None:
+        """Count messages, or entries of them, that carry nothing for us."""
+        if count:
+            self._skipped[reason] = self._skipped.get(reason, 0) + count
 
     def known(
         self, entries: list[E], frames: Ints, reason_of: Callable[[E], str] = _unknown_symbol
@@ -206,8 +216,19 @@ class Batch:
 
         The code of a row is its update's with the side in its place, and LAST where it is.
         """
+        levels = np.empty((3, len(prices)), np.int64)
+        levels.view(np.float64)[:2] = prices, sizes
+        levels[2] = _row_codes(block) if codes is None else codes
+        self.add_block(block, levels)
+
+    def add_block(self, block: Ints, levels: Ints) -> None:
+        """Take a block of updates, and [price as bits, size as bits, code; level] of their rows."""
         self._updates.append(block)
-        self._levels.append((prices, sizes, _row_codes(block) if codes is None else codes))
+        self._levels.append(levels)
+
+    def add_ticker_rows(self, frames: Ints, rows: NDArray[Any]) -> None:
+        """Take finished TICKER rows, whose array becomes the batch's, and their frame indexes."""
+        self._tickers.append((frames, rows))
 
     def add_checks(self, frames: Ints, checks: Sequence[BookCheck]) -> None:
         """Take what the checksums of books are compared with: one a frame of a book, all of it."""
@@ -229,10 +250,7 @@ class Batch:
         negative, huge = values[NEVER_NEGATIVE] < 0, np.abs(values) > TICKER_VALUE_MAX
         if negative.any() or huge.any():
             sound = ~(negative.any(axis=0) | huge.any(axis=0))
-            self.failures += [
-                (index, "ticker had a negative price, volatility or interest, or one beyond 1e15")
-                for index in frames[~sound].tolist()
-            ]
+            self.failures += [(index, TICKER_FAULT) for index in frames[~sound].tolist()]
             frames, listings, ex_ns = frames[sound], listings[sound], ex_ns[sound]
             values = values[:, sound]
         if percent:
@@ -246,14 +264,16 @@ class Batch:
         for column, field in enumerate(TICKER_FIELDS):
             rows[field] = values[column]
         rows["oi_ns"] = np.where(np.isnan(rows["open_interest"]), 0, rows["ex_ns"])
-        self._tickers.append((frames, rows))
+        self.add_ticker_rows(frames, rows)
 
     def write(self, out: DecodeOut) -> None:
         """Append everything to `out`; frames that fail the last checks are counted there."""
         if self._updates:
-            self._write_updates(out)
+            updates, levels = _in_frame_order(self._updates, self._levels)
+            faulty = self.writer(updates, levels, self.received, out)
+            self.failures += [(index, BOOK_FAULT) for index in faulty]
         if self._tickers:
-            out.tickers.extend(_joined_tickers(self._tickers))
+            out.tickers.adopt(_joined_tickers(self._tickers))
         out.lifecycle.extend(self.lifecycle)
         for reason, count in self._skipped.items():
             out.skipped[reason] = out.skipped.get(reason, 0) + count
@@ -262,65 +282,65 @@ class Batch:
         for index, message in sorted(self.failures):
             out.fail(FrameError(f"{self.venue}: {message}", self.frames[index]))
 
-    def _write_updates(self, out: DecodeOut) -> None:
-        updates, prices, sizes, codes = _in_frame_order(self._updates, self._levels)
-        rows_of = updates[BID_ROWS] + updates[ASK_ROWS]
-        kind = updates[CODE] & 0xFF
-        snapshot = kind == Kind.BOOK_SNAPSHOT
-        place = None
-        if snapshot.any():
-            place, bad = _places_and_faults(updates, prices, sizes, snapshot)
-            if bad.any():
-                self.failures += [
-                    (index, "book levels were not in price order, best first, each with a size")
-                    for index in updates[FRAME_INDEX, bad].tolist()
-                ]
-                good = np.repeat(~bad, rows_of)
-                prices, sizes, codes, place = prices[good], sizes[good], codes[good], place[good]
-                updates, rows_of, snapshot = updates[:, ~bad], rows_of[~bad], snapshot[~bad]
-                kind = kind[~bad]
-        ends = np.cumsum(rows_of)
-        begins = ends - rows_of
-        if place is not None:
-            codes[begins[snapshot & (rows_of > 0)]] |= int(Flag.SNAPSHOT_START) << FLAGS_SHIFT
-            codes |= np.minimum(place, LEVEL_MAX) << LEVEL_SHIFT
-        received = self.received[updates[FRAME_INDEX]]
-        out.trade_keys.extend(updates[KEY, kind == Kind.TRADE].view(np.uint64).tolist())
-        self._write_frames(updates, received, begins + out.rows.count, out)
-        head = np.empty((len(received), _WORDS), np.int64)
-        head[:, 0] = received
-        head[:, 1] = updates[EX_NS]
-        head[:, 2] = updates[SEQ]
-        head[:, 4] = updates[LISTING] << LISTING_SHIFT
-        words = np.repeat(head, rows_of, axis=0)
-        words[:, 5] = codes
-        rows = words.view(EVENT)[:, 0]
-        rows["price"] = prices
-        rows["size"] = sizes
-        out.rows.extend(rows)
 
-    def _write_frames(self, updates: Ints, received: Ints, row_begin: Ints, out: DecodeOut) -> None:
-        kinds = updates[CODE] & SIDE_BITS
-        book = kinds != 0
-        if not book.any():
-            return
-        if not book.all():
-            updates, kinds, received = updates[:, book], kinds[book], received[book]
-            row_begin = row_begin[book]
-        frames = np.empty(len(kinds), FRAME)
-        frames["listing_id"] = updates[LISTING]
-        frames["kind"] = kinds >> SIDE_SHIFT
-        frames["seq_first"] = frames["seq_last"] = updates[SEQ]
-        frames["seq_prev"] = updates[SEQ_PREV]
-        frames["rx_ns"] = received
-        frames["row_begin"] = row_begin
-        frames["row_end"] = row_begin + updates[BID_ROWS] + updates[ASK_ROWS]
-        out.frames.extend(frames)
+def write_updates(updates: Ints, levels: Ints, received: Ints, out: DecodeOut) -> list[int]:
+    """Write rows, frame rows and trade keys; returns the frame indexes of faulty snapshots."""
+    prices, sizes = levels.view(np.float64)[:2]
+    codes = levels[2]
+    rows_of = updates[BID_ROWS] + updates[ASK_ROWS]
+    kind = updates[CODE] & KIND_BITS
+    snapshot = kind == Kind.BOOK_SNAPSHOT
+    place, faulty = None, []
+    if snapshot.any():
+        place, bad = _places_and_faults(updates, prices, sizes, snapshot)
+        if bad.any():
+            faulty = updates[FRAME_INDEX, bad].tolist()
+            good = np.repeat(~bad, rows_of)
+            prices, sizes, codes, place = prices[good], sizes[good], codes[good], place[good]
+            updates, rows_of, snapshot = updates[:, ~bad], rows_of[~bad], snapshot[~bad]
+            kind = kind[~bad]
+    begins = np.cumsum(rows_of) - rows_of
+    if place is not None:
+        codes[begins[snapshot & (rows_of > 0)]] |= int(Flag.SNAPSHOT_START) << FLAGS_SHIFT
+        codes |= np.minimum(place, LEVEL_MAX) << LEVEL_SHIFT
+    head = np.empty((len(rows_of), _WORDS), np.int64)
+    head[:, 0] = received[updates[FRAME_INDEX]]
+    head[:, 1] = updates[EX_NS]
+    head[:, 2] = updates[SEQ]
+    head[:, 4] = updates[LISTING] << LISTING_SHIFT
+    words = np.repeat(head, rows_of, axis=0)
+    words[:, 5] = codes
+    rows = words.view(EVENT)[:, 0]
+    rows["price"] = prices
+    rows["size"] = sizes
+    out.trade_keys.extend(updates[KEY, kind == Kind.TRADE].view(np.uint64).tolist())
+    _write_frames(updates, head[:, 0], begins + out.rows.count, out)
+    out.rows.extend(rows)
+    return faulty
+
+
+def _write_frames(updates: Ints, received: Ints, row_begin: Ints, out: DecodeOut) -> None:
+    kinds = updates[CODE] & SIDE_BITS
+    book = kinds != 0
+    if not book.any():
+        return
+    if not book.all():
+        updates, kinds, received = updates[:, book], kinds[book], received[book]
+        row_begin = row_begin[book]
+    frames = np.empty(len(kinds), FRAME)
+    frames["listing_id"] = updates[LISTING]
+    frames["kind"] = kinds >> SIDE_SHIFT
+    frames["seq_first"] = frames["seq_last"] = updates[SEQ]
+    frames["seq_prev"] = updates[SEQ_PREV]
+    frames["rx_ns"] = received
+    frames["row_begin"] = row_begin
+    frames["row_end"] = row_begin + updates[BID_ROWS] + updates[ASK_ROWS]
+    out.frames.extend(frames)
 
 
 def ints(values: Collection[int]) -> Ints:
     """Column of integers that fit int64."""
-    return np.fromiter(values, np.int64, len(values))
+    return np.frombuffer(bytearray(pack(f"{len(values)}q", *values)), np.int64)
 
 
 def floats(values: Sequence[float | None]) -> Floats:
@@ -332,13 +352,11 @@ def floats(values: Sequence[float | None]) -> Floats:
         return np.array(values, np.float64)
 
 
-def _in_frame_order(
-    blocks: list[Ints], levels: list[tuple[Floats, Floats, Ints]]
-) -> tuple[Ints, Floats, Floats, Ints]:
+def _in_frame_order(blocks: list[Ints], levels: list[Ints]) -> tuple[Ints, Ints]:
     """Join the blocks; each is in the order of its frames, and no frame is in two of them."""
     if len(blocks) == 1:
-        return blocks[0], *levels[0]
-    updates = np.concatenate(blocks, axis=1)
+        return blocks[0], levels[0]
+    updates = np.concatenate([block[:UPDATE_WIDTH] for block in blocks], axis=1)
     order = np.argsort(updates[FRAME_INDEX], kind="stable")
     rows_of = updates[BID_ROWS] + updates[ASK_ROWS]
     begins = np.cumsum(rows_of) - rows_of
@@ -346,8 +364,7 @@ def _in_frame_order(
     # The rows of an update began at begins and will begin at new_begins.
     new_begins = np.cumsum(rows_of) - rows_of
     row_order = np.arange(rows_of.sum()) + np.repeat(begins - new_begins, rows_of)
-    prices, sizes, codes = (np.concatenate(parts)[row_order] for parts in zip(*levels, strict=True))
-    return updates, prices, sizes, codes
+    return updates, np.concatenate(levels, axis=1)[:, row_order]
 
 
 def _joined_tickers(blocks: list[tuple[Ints, NDArray[Any]]]) -> NDArray[Any]:

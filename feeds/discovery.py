@@ -17,7 +17,15 @@ NETWORK_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError)
 
 
 def words_of(error: Exception) -> str:
-    """What went wrong; a timeout has no words of its own."""
+    """What went wrong, without the address: that may be signed. A timeout has no words of its own.
+
+    >>> words_of(TimeoutError())
+    'TimeoutError'
+    """
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"status was {error.status}, {error.message}"
+    if isinstance(error, aiohttp.InvalidURL):
+        return "is no address"
     return str(error) or type(error).__name__
 
 

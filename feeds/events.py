@@ -7,6 +7,7 @@ knows a venue. docs/SEMANTICS.md says what each field means when it is empty.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -123,27 +124,50 @@ class Rows:
     array: NDArray[Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.array = np.zeros(64, self.dtype)
+        self.array = _no_rows(self.dtype)
 
     def extend(self, rows: "list[tuple[Any, ...]] | NDArray[Any]") -> None:
         """Append rows, given as tuples in field order or as an array of the dtype."""
-        need = self.count + len(rows)
-        # Rows are moved as raw bytes: numpy copies a structured array field by field, which takes
-        # ten times as long.
-        raw = np.dtype((np.void, self.dtype.itemsize))
-        if need > len(self.array):
-            grown = np.zeros(max(need, 2 * len(self.array)), self.dtype)
-            grown.view(raw)[: self.count] = self.array.view(raw)[: self.count]
-            self.array = grown
+        room = self.room(len(rows))
         if isinstance(rows, np.ndarray) and rows.dtype == self.dtype:
-            self.array.view(raw)[self.count : need] = rows.view(raw)
+            raw = _raw(self.dtype)
+            room.view(raw)[:] = rows.view(raw)
         elif len(rows):
-            self.array[self.count : need] = rows
-        self.count = need
+            room[:] = rows
+        self.count += len(rows)
+
+    def adopt(self, rows: NDArray[Any]) -> None:
+        """As `extend`, of an array that nobody else keeps: the first is not copied."""
+        if self.count:
+            self.extend(rows)
+        else:
+            self.array, self.count = rows, len(rows)
+
+    def room(self, count: int) -> NDArray[Any]:
+        """Borrow the places of the next rows; who writes them there raises `count`."""
+        need = self.count + count
+        if need > len(self.array):
+            grown = np.empty(max(need, 2 * len(self.array)), self.dtype)
+            if self.count:
+                raw = _raw(self.dtype)
+                grown.view(raw)[: self.count] = self.array.view(raw)[: self.count]
+            self.array = grown
+        return self.array[self.count : need]
 
     def view(self) -> NDArray[Any]:
         """Borrow the filled part."""
         return self.array[: self.count]
+
+
+@cache
+def _no_rows(dtype: np.dtype[Any]) -> NDArray[Any]:
+    return np.empty(0, dtype)
+
+
+@cache
+def _raw(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Rows as bytes: numpy copies a structured array by fields, in ten times as long."""
+    return np.dtype((np.void, dtype.itemsize))
 
 
 @dataclass(frozen=True, slots=True)

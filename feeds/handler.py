@@ -33,6 +33,7 @@ from feeds.events import (
 from feeds.record import Record, RecordType
 from feeds.recovery import Recovery, RecoveryTurn
 from feeds.sequence import Change, SequenceState, SequenceTracker, Turn
+from feeds.symbols import Symbols
 from feeds.tiers import Tiers
 from feeds.venue import ChainQuoter, ChannelOptions, Checksummer, Venue
 
@@ -98,7 +99,7 @@ class VenueHandler:
         underlyings: Collection[str] = (),
         trade_memory: int = TRADE_MEMORY,
     ) -> None:
-        self.symbols: dict[str, int] = {}
+        self.symbols = Symbols()
         self._venue = venue
         self._tiers = Tiers(options, depth)
         self._allocate = allocate

@@ -12,7 +12,9 @@
 
 A change not newer than the last, or an older window, is dropped as a duplicate and is no gap. An
 older snapshot may be a late copy or a venue that began to count anew: the book is in doubt, so it
-is a gap, and the resync that follows settles it.
+is a gap, and the resync that follows settles it. Older windows of which a second, not broken by one
+that is newer, goes on from the first are no copies: the venue's count, or its clock, went back, and
+its windows hold from there.
 
 A venue may begin to count anew in the middle of a chain, or repeat its last number as a sign of
 life. Its changes are chained: whether one is newer says nothing, only whether it follows, so a copy
@@ -90,12 +92,13 @@ class SequenceTracker:
     takes a listing out of all.
     """
 
-    __slots__ = ("_broken", "_closed", "_last", "_newest", "counts")
+    __slots__ = ("_broken", "_closed", "_last", "_newest", "_older", "counts")
 
     def __init__(self) -> None:
         self.counts = SequenceCounts()
         self._last: dict[int, int] = {}  # live listing -> seq_last of the last accepted frame
         self._newest: dict[int, int] = {}  # gapped listing -> newest seq seen
+        self._older: dict[int, int] = {}  # live listing -> seq of the window just dropped as old
         self._broken: set[int] = set()  # had a gap and was not live since
         self._closed: set[int] = set()
 
@@ -142,6 +145,7 @@ class SequenceTracker:
         """Forget what was seen: the next snapshot of the listing starts a new chain."""
         self._last.pop(listing_id, None)
         self._newest.pop(listing_id, None)
+        self._older.pop(listing_id, None)
 
     def close(self, listing_id: int) -> None:
         """Refuse all frames of a listing from here: its channel was given back; some come late."""
@@ -198,11 +202,17 @@ class SequenceTracker:
     ) -> bool:
         kind, seq = update
         listing = live.listing_id
-        stale = seq <= last if kind == _DELTA else seq < last and kind == _WINDOW
+        if kind == _WINDOW:
+            stale = seq < last and seq <= self._older.get(listing, seq)
+        else:
+            stale = kind == _DELTA and seq <= last
         if stale:
+            if kind == _WINDOW:
+                self._older[listing] = seq
             self.counts.duplicates += 1
             return False
-        if kind in _CHANGES or seq < last:
+        self._older.pop(listing, None)
+        if kind in _CHANGES or (seq < last and kind != _WINDOW):
             del self._last[listing]
             self._newest[listing] = max(seq, last)
             self._broken.add(listing)

@@ -293,6 +293,7 @@ class VenueSession:
             while True:
                 link.state = LinkState.WAITING
                 while not link.ledger.wanted:  # All its listings ended or were given back.
+                    self._look_recovered(link, self.clock.now_ns())
                     await self.sleep(self.policy.check_s)
                 await self._admit(self.ws_url, spare=True)
                 link.state = LinkState.CONNECTING
@@ -363,6 +364,7 @@ class VenueSession:
         self._log(RecordType.CONNECTION, link.connection, "close", reason.encode())
         for order in link.end(reason):
             self.resyncs.finish(order.symbol)  # The next socket begins with a snapshot.
+            self.subscriber.ended(link, order)
 
     async def _read(self, link: Link, socket: Socket) -> str:
         """Receive until the socket ends; returns why it did."""
@@ -455,6 +457,7 @@ class VenueSession:
         unsubscribes = order.purpose is Purpose.UNSUBSCRIBE
         name = "unsubscribe" if unsubscribes else "subscribe"
         self._log_channels(link, name, order.request.channels)
+        self.subscriber.ended(link, order)
         if not self.limits.answers:
             self._answered(link, order.request.request_id, None)
 
@@ -525,6 +528,10 @@ class VenueSession:
             self.counts.unanswered += 1
             self._follow(link, answer)
         link.retry(now_ns)
+        self._look_recovered(link, now_ns)
+
+    def _look_recovered(self, link: Link, now_ns: int) -> None:
+        """Say in the log when a connection is as it was before it was lost, or has had its time."""
         how = link.recovered(now_ns, self.given_up, self.policy.recovering_max_s)
         if how is not None:
             self.counts.recoveries += 1

@@ -140,12 +140,23 @@ class Subscriber:
         return ""
 
     def _give_back(self, symbols: list[str]) -> None:
-        """Let the depth of listings go; their best prices begin anew with a resync."""
+        """Let the depth of listings go; their best prices begin anew with a resync.
+
+        Not before the depth has ended: what a request on its way still brings would take their
+        place, and end after it. Where it is to be ended, the session says so (`ended`).
+        """
         assert self.tier is not None
         self.tier.symbols.difference_update(symbols)
         self.counts.depth_given_back += len(symbols)
-        self._forget(symbols, [link for link in self.links if link.deep])
-        self.resync(symbols)
+        ending = self._forget(symbols, [link for link in self.links if link.deep])
+        self.resync(symbol for symbol in symbols if symbol not in ending)
+
+    def ended(self, link: Link, order: Order) -> None:
+        """Begin the best prices of given back listings anew, now that their depth has ended."""
+        if link.deep and order.purpose is Purpose.UNSUBSCRIBE:
+            assert self.tier is not None
+            symbols = map(self.venue.symbol_of_channel, order.request.channels)
+            self.resync(s for s in symbols if s in self.listings and s not in self.tier.symbols)
 
     def _add_link(self, path: str, *, deep: bool) -> Link | None:
         if len(self.links) >= self.limits.connections_max:
@@ -168,25 +179,34 @@ class Subscriber:
             self.tier.symbols.difference_update(symbols)
         self._forget(symbols, self.links)
 
-    def _forget(self, symbols: Iterable[str], links: Iterable[Link]) -> None:
-        """Give back the channels of instruments on some connections."""
+    def _forget(self, symbols: Iterable[str], links: Iterable[Link]) -> set[str | None]:
+        """Give back the channels of instruments on some connections.
+
+        Returns:
+            Symbols of channels whose end is still to be sent.
+        """
         gone = set(symbols)
+        ending: set[str | None] = set()
         for link in links:
             channels = sorted(
                 c for c in link.ledger.wanted if self.venue.symbol_of_channel(c) in gone
             )
             if channels:
                 link.ledger.forget(channels)
-                self._unsubscribe(link, channels)
+                if self._unsubscribe(link, channels):
+                    ending.update(map(self.venue.symbol_of_channel, channels))
+        return ending
 
-    def _unsubscribe(self, link: Link, channels: list[str]) -> None:
+    def _unsubscribe(self, link: Link, channels: list[str]) -> bool:
+        """End channels; returns whether there is anything to send for it."""
         if link.state is not LinkState.OPEN:
-            return
+            return False
         if not isinstance(self.venue, Unsubscriber):
             # Nothing to send; ours from here.
             payload = msgspec.json.encode(channels)
             self.log(RecordType.SUBSCRIPTION, link.connection, "unsubscribe", payload)
-            return
+            return False
         for request in self.venue.unsubscribe(channels, self.limits, self.next_id):
             self.next_id = max(self.next_id, request.request_id + 1)
             link.outbox.put_nowait(Order(request, Purpose.UNSUBSCRIBE))
+        return True

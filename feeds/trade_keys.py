@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 
 from feeds.columns import AUX_SHIFT, FLAGS_SHIFT, Ints, ints
+from feeds.symbols import name_hash
 
 DECIMAL_KEY_DIGITS: Final = 19  # 10**19 - 1 is below 2**64
 STRUCTURE_COUNT: Final = 65_535  # aux is u2 and 0 means none
@@ -45,6 +46,16 @@ def trade_key(trade_id: str) -> int:
     if trade_id.isdecimal() and len(trade_id) <= DECIMAL_KEY_DIGITS:
         return int(trade_id)
     return _hash64(trade_id)
+
+
+def key_within(symbol: str, trade_id: str) -> int:
+    """Key of a trade whose id counts within its instrument; byte scanners compute the same."""
+    return name_hash(trade_id.encode(), name_hash(symbol.encode()))
+
+
+def keys_within(trades: list[tuple[str, str]]) -> Ints:
+    """Keys of (symbol, trade id) pairs, as int64."""
+    return np.array([key_within(*trade) for trade in trades], np.uint64).view(np.int64)
 
 
 def _hash64(text: str) -> int:

@@ -248,6 +248,15 @@ class ChannelNamer(Protocol):
 
 
 @runtime_checkable
+class Scanned(Protocol):
+    """A venue with a byte scanner, which `decode` uses once it is compiled."""
+
+    def warm_up(self) -> None:
+        """Compile the scanner, or load it."""
+        ...
+
+
+@runtime_checkable
 class ChainQuoter(Protocol):
     """A venue that has best prices of whole option chains on one channel.
 

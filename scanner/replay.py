@@ -89,6 +89,7 @@ def replay_journal(
             _begin(record, folder, config, pipeline, extra)
         elif record.venue:
             intake.deliver(record)
+    intake.drain()  # As a live run does at its end.
     extra |= {
         "feed": intake.totals(),
         "records": reader.summary.records,

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from benchmarks.wire import Case
 
 SIDE, PRICE, SIZE = 1, 2, 3  # columns of levels
-BOOKS = ("book change", "okx books", "bybit orderbook.25", "binance depth10")
+BOOKS = (
+    "book change",
+    "okx books",
+    "okx books5",
+    "okx bbo-tbt",
+    "bybit orderbook.25",
+    "binance depth10",
+)
 TRADES = {"trades": (1, 2, 5), "okx option-trades": (1, 2, 3)}  # -> price, size, side
 TOUCH = {"ticker": (4, 6)}  # -> best bid, best ask
 MARKS = ("bybit ticker", "binance chain")  # column 1; ccxt reads no best prices out of these
@@ -69,7 +76,10 @@ def _same_columns(case: "Case", columns: np.ndarray) -> None:
 def _same_rows(family: str, columns: np.ndarray, out: DecodeOut) -> None:
     rows = out.rows.view()
     if family in BOOKS:
-        kept = rows[(rows["kind"] == Kind.BOOK_DELTA) | (rows["kind"] == Kind.BOOK_SNAPSHOT)]
+        kept = rows[
+            np.isin(rows["kind"], (Kind.BOOK_DELTA, Kind.BOOK_SNAPSHOT, Kind.QUOTE))
+            & ~np.isnan(rows["price"])
+        ]
         ours = np.stack([kept["listing_id"], kept["side"] < 0, kept["price"], kept["size"]], axis=1)
         theirs = columns[:, [0, SIDE, PRICE, SIZE]]
     elif family in TRADES:

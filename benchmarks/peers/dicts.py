@@ -135,6 +135,8 @@ PEERS: Final[dict[str, Peer]] = {
     "ticker": deribit_ticker,
     "trades": deribit_trades,
     "okx books": _text_levels(_okx_books),
+    "okx books5": _text_levels(_okx_books),
+    "okx bbo-tbt": _text_levels(_okx_books),
     "okx opt-summary": _fields(lambda message: message["data"], "instId", _SUMMARY),
     "okx option-trades": okx_trades,
     "bybit orderbook.25": _text_levels(_bybit_book),

@@ -47,6 +47,8 @@ class Handler(Protocol):
 
 
 NO_CRYPTOFEED: Final = {
+    "okx books5": "it subscribes whole books",
+    "okx bbo-tbt": "it subscribes whole books",
     "okx opt-summary": "it has no such channel",
     "bybit orderbook.25": "it subscribes no options of Bybit",
     "bybit ticker": "it subscribes no options of Bybit",
@@ -54,6 +56,8 @@ NO_CRYPTOFEED: Final = {
     "binance chain": "it has no options of Binance",
 }
 NO_CCXT: Final = {
+    "okx books5": "not driven: its books are",
+    "okx bbo-tbt": "not driven: its books are",
     "okx opt-summary": "it has no such channel",
     "okx option-trades": "it has no such channel",
     "binance depth10": "it reads windows as changes, which leaves a wrong book",

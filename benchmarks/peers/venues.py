@@ -152,6 +152,8 @@ def binance_chain(frames: list[bytes], rows: dict[str, int]) -> np.ndarray:
 
 PEERS: Final[dict[str, Peer]] = {
     "okx books": okx_books,
+    "okx books5": okx_books,
+    "okx bbo-tbt": okx_books,
     "okx opt-summary": okx_summary,
     "okx option-trades": okx_trades,
     "bybit orderbook.25": bybit_book,

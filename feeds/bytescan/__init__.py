@@ -6,6 +6,7 @@ whatever it does not fully understand, and the venue's msgspec decoder reads tha
 two agree on everything by construction, and only speed depends on how often it refuses.
 
 grammar.py   values of that subset of JSON
+quoted.py    levels and quotes whose numbers are text
 records.py   what a scan writes
 scanner.py   batches through a scanner, and its records as columns
 compile.py   the one place of feeds that knows numba

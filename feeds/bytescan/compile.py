@@ -19,7 +19,17 @@ from feeds.bytescan import grammar
 
 _FEEDS: Final = Path(__file__).resolve().parent.parent
 # Constants of other files are compiled in.
-_SOURCES: Final = ("events.py", "bytescan/*.py", "venues/**/*.py")
+_SOURCES: Final = (
+    "events.py", "columns.py", "grammar.py", "sequence.py", "symbols.py", "bytescan/*.py",
+    "venues/**/*.py",
+)  # fmt: skip
+
+_PRIMITIVES: Final = (
+    grammar.byte_at, grammar.word_at, grammar.first_byte, grammar.put_int, grammar.put_float,
+)  # fmt: skip
+
+# A call takes longer than most of what grammar.py does; `skip` is large, the others are rare.
+_CALLED: Final = ("skip", "_exponent", "_rare_number")
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,19 +37,19 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return _build(function)
 
 
-def compiled_before() -> bool:
-    """Whether scanners of exactly these sources were compiled on this machine before."""
+def compiled_before(venue: str) -> bool:
+    """Whether a venue's scanner, of exactly these sources, was compiled on this machine before."""
     import numba  # noqa: PLC0415
 
     folder = _cache_folder(numba.__version__)
-    return bool(folder) and any(Path(folder).glob("**/*.nbi"))
+    return bool(folder) and any(Path(folder).glob(f"{venue}_*/scan.scan-*.nbi"))
 
 
 @functools.cache
 def _build(function: Callable[..., Any]) -> Callable[..., Any]:
     import numba  # noqa: PLC0415 - 0.6 s, not paid by `scanner --help`
 
-    if function in (grammar.byte_at, grammar.word_at, grammar.put_int, grammar.put_float):
+    if function in _PRIMITIVES:
         return _memory()[function.__name__]
     bound = _rebound(function)
     # Callers hold every array: counting references to them took longer than the scanning
@@ -47,6 +57,7 @@ def _build(function: Callable[..., Any]) -> Callable[..., Any]:
     folder = _cache_folder(numba.__version__)
     flags: dict[str, Any] = {
         "error_model": "numpy", "nogil": True, "cache": bool(folder), "_nrt": False,
+        "forceinline": _is_inlined(function),
     }  # fmt: skip
     before = numba.config.CACHE_DIR
     # numba asks for the folder when a function is wrapped; the kernels have another one.
@@ -55,6 +66,14 @@ def _build(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(**flags)(bound)  # type: ignore[no-any-return]
     finally:
         numba.config.CACHE_DIR = before
+
+
+def _is_inlined(function: Callable[..., Any]) -> bool:
+    """Whether it is of grammar.py, or takes one member of an object, as a loop asks it to."""
+    name = function.__name__
+    return name.endswith("_field") or (
+        function.__module__ == grammar.__name__ and name not in _CALLED
+    )
 
 
 def _rebound(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -109,7 +128,30 @@ def _memory() -> dict[str, Callable[..., Any]]:
     def put_float(_context: Any, _at: Any, _value: Any) -> Any:
         return numba.void(numba.uint64, numba.float64), store
 
-    return {"byte_at": byte_at, "word_at": word_at, "put_int": put_int, "put_float": put_float}
+    return {
+        "byte_at": byte_at,
+        "word_at": word_at,
+        "put_int": put_int,
+        "put_float": put_float,
+        "first_byte": _first_byte(),
+    }
+
+
+def _first_byte() -> Callable[..., Any]:
+    """First byte of a word whose top bit is set, in one instruction."""
+    import numba  # noqa: PLC0415
+    from llvmlite import ir  # noqa: PLC0415
+    from numba.extending import intrinsic  # noqa: PLC0415
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def first_byte(_context: Any, _marked: Any) -> Any:
+        def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+            bit = builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+            return builder.lshr(bit, ir.Constant(ir.IntType(64), 3))
+
+        return numba.uint64(numba.uint64), generate
+
+    return first_byte  # type: ignore[no-any-return]
 
 
 @functools.cache

@@ -10,7 +10,7 @@ and unsigned numbers together would become a float, hence the typed constants.
 """
 
 import ctypes
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,12 +53,24 @@ _QUOTES: Final = np.uint64(0x2222222222222222)
 _BACKSLASHES: Final = np.uint64(0x5C5C5C5C5C5C5C5C)
 _SPACES: Final = np.uint64(0x2020202020202020)
 _LINE_FEEDS: Final = np.uint64(0x0A0A0A0A0A0A0A0A)
-_PLACES: Final = np.uint64(0x0001020304050607)
-_SEVEN: Final = np.uint64(7)
+_ZEROS: Final = np.uint64(0x3030303030303030)
+_TO_TOP_BIT: Final = np.uint64(0x7676767676767676)  # a byte above 9 gets its top bit by adding it
+_DOTS: Final = np.uint64(0x1E1E1E1E1E1E1E1E)  # a dot less the zero that every byte is less there
+_BYTE: Final = np.uint64(0xFF)
 _TO_TOP_BYTE: Final = np.uint64(56)
+_SEVEN: Final = np.uint64(7)
+_TENS: Final = np.uint64(10)
+_PAIRS: Final = np.uint64(0x000000FF000000FF)
+_FIRST_PAIRS: Final = np.uint64(0x000F424000000064)  # 10**6 and 100
+_SECOND_PAIRS: Final = np.uint64(0x0000271000000001)  # 10**4 and 1
+_THREE: Final = np.uint64(3)
+_SIXTEEN: Final = np.uint64(16)
+_TWENTY_FOUR: Final = np.uint64(24)
+_HALF: Final = np.uint64(32)
+_WHOLE_POWERS: Final = np.array([10**power for power in range(19)])
 
-TEXT_MAX: Final = 16
-PADDING: Final = 16  # line feeds behind the last frame
+TEXT_MAX: Final = 32
+PADDING: Final = 40  # line feeds behind the last frame
 
 
 def byte_at(at: Place) -> int:
@@ -71,7 +83,13 @@ def word_at(at: Place) -> np.uint64:
     return np.uint64(int.from_bytes(ctypes.string_at(int(at), 8), "little"))
 
 
-def put_int(at: Place, value: int | np.uint64) -> None:
+def first_byte(marked: np.uint64) -> np.uint64:
+    """Number of the first byte of a word whose top bit is set; its compiled version as above."""
+    bits = int(marked)
+    return np.uint64((bits & -bits).bit_length() - 1 >> 3)
+
+
+def put_int(at: Place, value: int | np.integer[Any]) -> None:
     """Write a signed word at an address; its compiled version is in compile.py."""
     ctypes.c_int64.from_address(int(at)).value = int(value)
 
@@ -82,35 +100,55 @@ def put_float(at: Place, value: float) -> None:
 
 
 def words_of(*texts: str) -> Words:
-    """Texts of 1 to 16 bytes for `find` and `match`, [length, two words and their masks; text]."""
-    table = np.zeros((5, len(texts)), np.uint64)
+    """Texts of 1 to 32 bytes for `find` and `match`, [length, four words and their masks; text].
+
+    A mask has the bits of the bytes that count.
+    """
+    table = np.zeros((9, len(texts)), np.uint64)
     for number, text in enumerate(texts):
         assert 1 <= len(text) <= TEXT_MAX, text
         table[0, number] = len(text)
-        table[1:3, number] = np.frombuffer(text.encode().ljust(TEXT_MAX, b"\0"), np.uint64)
-        table[3:, number] = np.frombuffer((b"\xff" * len(text)).ljust(TEXT_MAX, b"\0"), np.uint64)
+        table[1:5, number] = np.frombuffer(text.encode().ljust(TEXT_MAX, b"\0"), np.uint64)
+        table[5:, number] = np.frombuffer((b"\xff" * len(text)).ljust(TEXT_MAX, b"\0"), np.uint64)
     return table
+
+
+def keys_of(*keys: str) -> Words:
+    """Keys for `member`, with their quotes and colon."""
+    return words_of(*(f'"{key}":' for key in keys))
 
 
 def match(at: Place, table: Words, number: int) -> Place:
     """Place behind text `number` of a table, which must stand here."""
-    if word_at(at) & table[3, number] != table[1, number]:
+    column = np.uint64(number)  # what is signed may count from the end, which takes instructions
+    if word_at(at) & table[5, column] != table[1, column]:
         return REFUSED
-    if word_at(at + EIGHT) & table[4, number] != table[2, number]:
-        return REFUSED
-    return np.uint64(at + table[0, number])
+    if table[0, column] > EIGHT:
+        different = (
+            (word_at(at + EIGHT) & table[6, column] ^ table[2, column])
+            | (word_at(at + _SIXTEEN) & table[7, column] ^ table[3, column])
+            | (word_at(at + _TWENTY_FOUR) & table[8, column] ^ table[4, column])
+        )
+        if different:
+            return REFUSED
+    return np.uint64(at + table[0, column])
 
 
-def find(begin: Place, end: Place, table: Words, guess: int) -> int:
-    """Number of the text that stands between two places, -1 if none; `guess` is tried first."""
-    length = end - begin
+def find(at: Place, table: Words, guess: int) -> tuple[int, Place]:
+    """Number of the text that stands here, -1 if none, and the place behind it.
+
+    `guess` is tried first and the others after it in their order: what comes in that order, with
+    gaps, is found soon.
+    """
     count = table.shape[1]
-    if guess < count and table[0, guess] == length and match(begin, table, guess):
-        return guess
-    for number in range(count):
-        if table[0, number] == length and match(begin, table, number):
-            return number
-    return -1
+    for step in range(count):
+        number = guess + step
+        if number >= count:
+            number -= count
+        behind = match(at, table, number)
+        if behind != REFUSED:
+            return number, behind
+    return -1, REFUSED
 
 
 def string(at: Place) -> Place:
@@ -130,7 +168,7 @@ def string(at: Place) -> Place:
             | word
         ) & _TOPS
         if marked:
-            at += _first_byte(marked)
+            at += first_byte(marked)
             return at if byte_at(at) == QUOTE else REFUSED
         at += EIGHT
 
@@ -141,14 +179,8 @@ def line_end(at: Place) -> Place:
         feeds = word_at(at) ^ _LINE_FEEDS
         marked = (feeds - _ONES) & ~feeds & _TOPS
         if marked:
-            return at + _first_byte(marked)
+            return at + first_byte(marked)
         at += EIGHT
-
-
-def _first_byte(marked: np.uint64) -> np.uint64:
-    """Number of the first byte of a word whose top bit is set."""
-    lowest = (marked & (~marked + ONE)) >> _SEVEN
-    return np.uint64((lowest * _PLACES) >> _TO_TOP_BYTE)
 
 
 def key(at: Place) -> Place:
@@ -160,19 +192,25 @@ def key(at: Place) -> Place:
 def member(at: Place, keys: Words, guess: int) -> tuple[int, int, Place]:
     """Number and bit (-1 and 0 if unknown) of the key behind a brace or comma; place of its value.
 
-    A refused key is -1, 0, REFUSED.
+    A refused key is -1, 0, REFUSED. `guess` is as for `find`, and may be one behind the last.
     """
-    begin = at + ONE
-    at = key(begin)
-    if at == REFUSED:
-        return -1, 0, REFUSED
-    found = find(begin + ONE, at - TWO, keys, guess)
-    return found, 1 << found + 1 >> 1, at
+    found, behind = find(at + ONE, keys, guess)
+    if found < 0:
+        return -1, 0, key(at + ONE)
+    return found, 1 << found, behind
 
 
 def skip_member(at: Place) -> Place:
     """Place behind the value of an unknown key, whose place `member` gave."""
     return skip(at) if at != REFUSED else REFUSED
+
+
+def skip_text(at: Place) -> Place:
+    """As `skip`, soonest where a string begins."""
+    if byte_at(at) != QUOTE:
+        return skip(at)
+    at = string(at)
+    return at + ONE if at != REFUSED else REFUSED
 
 
 def text(at: Place, begin_at: Place) -> Place:
@@ -195,23 +233,52 @@ def closed(at: Place, close: int) -> Place:
 
 def digits(at: Place) -> Place:
     """Place behind the digits that begin here, if any."""
-    while 0 <= byte_at(at) - ZERO <= 9:
-        at += ONE
-    return at
+    while True:
+        others = _no_digits(word_at(at))
+        if others:
+            return at + first_byte(others)
+        at += EIGHT
 
 
-def integer(at: Place) -> tuple[int, Place]:
-    """Whole number >= 0 of at most 18 digits that begins here, and the place behind it."""
-    begin = at
-    value = 0
-    digit = byte_at(at) - ZERO
-    while 0 <= digit <= 9:
-        value = value * 10 + digit
-        at += ONE
-        digit = byte_at(at) - ZERO
-    if not _is_whole(begin, at) or at - begin > INT_DIGITS:
-        return 0, REFUSED
+def _no_digits(word: np.uint64) -> np.uint64:
+    """Top bits of the bytes that are no digits; what is marked beyond the first one may be one."""
+    digits = word ^ _ZEROS
+    return (digits + _TO_TOP_BIT | digits) & _TOPS
+
+
+def _digits_of(word: np.uint64) -> tuple[np.int64, np.uint64]:
+    """Value of the digits that a word begins with, and how many they are, eight at most."""
+    others = _no_digits(word)
+    count = first_byte(others) if others else EIGHT
+    if count == REFUSED:
+        return np.int64(0), count
+    return _eight_digits((word ^ _ZEROS) << ((EIGHT - count) << _THREE)), count
+
+
+def _eight_digits(digits: np.uint64) -> np.int64:
+    """Whole number of eight digits, the first in the lowest byte, by pairs and fours."""
+    digits = digits * _TENS + (digits >> EIGHT)
+    value = (digits & _PAIRS) * _FIRST_PAIRS + (digits >> _SIXTEEN & _PAIRS) * _SECOND_PAIRS
+    return np.int64(value >> _HALF)
+
+
+def _whole(at: Place) -> tuple[np.int64, Place]:
+    """Value of the digits that begin here, right if they are at most eighteen; place behind."""
+    value, count = _digits_of(word_at(at))
+    at += count
+    while count == EIGHT:
+        more, count = _digits_of(word_at(at))
+        value = value * _WHOLE_POWERS[count] + more
+        at += count
     return value, at
+
+
+def integer(at: Place) -> tuple[np.int64, Place]:
+    """Whole number >= 0 of at most 18 digits that begins here, and the place behind it."""
+    value, end = _whole(at)
+    if not _is_whole(at, end) or end - at > INT_DIGITS:
+        return np.int64(0), REFUSED
+    return value, end
 
 
 def _is_whole(begin: Place, end: Place) -> bool:
@@ -228,38 +295,115 @@ def number(at: Place) -> tuple[float, Place]:
     if negative:
         at += ONE
     begin = at
-    mantissa = np.int64(0)
-    digit = byte_at(at) - ZERO
-    while 0 <= digit <= 9:
-        mantissa = mantissa * 10 + digit
-        at += ONE
-        digit = byte_at(at) - ZERO
+    mantissa, at = _whole(at)
     if not _is_whole(begin, at):
         return 0.0, REFUSED
     length = at - begin
     power = np.int64(0)
     if byte_at(at) == DOT:
-        at += ONE
-        begin = at
-        digit = byte_at(at) - ZERO
-        while 0 <= digit <= 9:
-            mantissa = mantissa * 10 + digit
-            at += ONE
-            digit = byte_at(at) - ZERO
-        if at == begin:
-            return 0.0, REFUSED
+        begin = at + ONE
+        part, at = _whole(begin)
         length += at - begin
+        # More than eighteen digits may have wrapped around.
+        if at == begin or length > INT_DIGITS:
+            return 0.0, REFUSED
+        mantissa = mantissa * _WHOLE_POWERS[at - begin] + part
         power = -np.int64(at - begin)
     if byte_at(at) == _SMALL_E or byte_at(at) == _LARGE_E:
         shift, at = _exponent(at)
         power += shift
-    # More than eighteen digits may have wrapped around.
     if at == REFUSED or length > INT_DIGITS or mantissa > MANTISSA_MAX or abs(power) > POWER_MAX:
         return 0.0, REFUSED
     if negative and mantissa == 0:
         return 0.0, REFUSED
     value = mantissa / POWERS[-power] if power < 0 else mantissa * POWERS[power]
     return -value if negative else value, at
+
+
+def quoted_number(at: Place) -> tuple[float, Place]:
+    """Number in quotes that begins here, read as `number` reads it, and the place behind them."""
+    if byte_at(at) != QUOTE:
+        return 0.0, REFUSED
+    begin = at + ONE
+    negative = byte_at(begin) == MINUS
+    if negative:
+        begin += ONE
+    first, second, length = _bytes_to_quote(begin)
+    first, second, whole = _dot_taken(first, second, length)
+    count = length if whole == length else length - ONE
+    odd = (first | (first + _TO_TOP_BIT) | second | (second + _TO_TOP_BIT)) & _TOPS
+    mantissa = _digits_in(first, second, count)
+    # Too long, an E, no digit before or behind a dot, needless zeros, minus zero: read with care.
+    if odd or not whole or (whole == count and whole != length) or (
+        (first & _BYTE) == 0 and (whole != ONE or (negative and not mantissa))
+    ):  # fmt: skip
+        return _rare_number(at)
+    value = mantissa / POWERS[count - whole]
+    return -value if negative else value, begin + length + ONE
+
+
+def _rare_number(at: Place) -> tuple[float, Place]:
+    """As `quoted_number`, by `number`; the quote stands."""
+    value, behind = number(at + ONE)
+    if behind == REFUSED or byte_at(behind) != QUOTE:
+        return 0.0, REFUSED
+    return value, behind + ONE
+
+
+def _bytes_to_quote(at: Place) -> tuple[np.uint64, np.uint64, np.uint64]:
+    """Up to fifteen bytes before a quote, each less a zero, and how many; no more are looked at."""
+    first, second = word_at(at), REFUSED
+    quotes = first ^ _QUOTES
+    marked = (quotes - _ONES) & ~quotes & _TOPS
+    if marked:
+        return (first ^ _ZEROS) & _below(marked), second, first_byte(marked)
+    second = word_at(at + EIGHT)
+    quotes = second ^ _QUOTES
+    marked = (quotes - _ONES) & ~quotes & _TOPS
+    if marked:
+        return first ^ _ZEROS, (second ^ _ZEROS) & _below(marked), EIGHT + first_byte(marked)
+    return REFUSED, REFUSED, REFUSED
+
+
+def _dot_taken(
+    first: np.uint64, second: np.uint64, length: np.uint64
+) -> tuple[np.uint64, np.uint64, np.uint64]:
+    """The same bytes without the first dot, and how many stand before it: all if there is none."""
+    dots = first ^ _DOTS
+    marked = (dots - _ONES) & ~dots & _TOPS
+    if marked:
+        below = _below(marked)
+        moved = (first >> EIGHT) | (second << _TO_TOP_BYTE)
+        return (first & below) | (moved & ~below), second >> EIGHT, first_byte(marked)
+    dots = second ^ _DOTS
+    marked = (dots - _ONES) & ~dots & _TOPS
+    if marked:
+        below = _below(marked)
+        second = (second & below) | ((second >> EIGHT) & ~below)
+        return first, second, EIGHT + first_byte(marked)
+    return first, second, length
+
+
+def _below(marked: np.uint64) -> np.uint64:
+    """Mask of the bytes of a word before the first whose top bit is set."""
+    return np.uint64(((marked & (~marked + ONE)) >> _SEVEN) - ONE)
+
+
+def _digits_in(first: np.uint64, second: np.uint64, count: np.uint64) -> np.int64:
+    """Whole number of up to fifteen digits, one a byte."""
+    if count <= EIGHT:
+        return _eight_digits(first << ((EIGHT - count) << _THREE)) if count else np.int64(0)
+    rest = count - EIGHT
+    low = _eight_digits(second << ((EIGHT - rest) << _THREE))
+    return np.int64(_eight_digits(first) * _WHOLE_POWERS[rest] + low)
+
+
+def quoted_integer(at: Place) -> tuple[np.int64, Place]:
+    """Whole number >= 0 in quotes that begins here, and the place behind it."""
+    value, behind = integer(at + ONE)
+    if behind == REFUSED or byte_at(at) != QUOTE or byte_at(behind) != QUOTE:
+        return np.int64(0), REFUSED
+    return value, behind + ONE
 
 
 def _exponent(at: Place) -> tuple[int, Place]:
@@ -279,8 +423,10 @@ def _exponent(at: Place) -> tuple[int, Place]:
 
 def number_or_null(at: Place) -> tuple[float, Place]:
     """Number or null, which is NaN, that begins here, and the place behind it."""
-    behind = match(at, _LITERALS, 0)
-    return (np.nan, behind) if behind != REFUSED else number(at)
+    value, behind = number(at)
+    if behind == REFUSED:
+        return np.nan, match(at, _LITERALS, 0)
+    return value, behind
 
 
 _LITERALS: Final = words_of("null", "true", "false")

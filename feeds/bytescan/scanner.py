@@ -1,39 +1,33 @@
 """Stage 2 of 8: a byte scanner in front of msgspec: one call for a batch, once it is compiled."""
 
 from collections.abc import Callable, Sequence
+from ctypes import addressof, c_char
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from feeds.bytescan import records
+from feeds.bytescan import records, rows
 from feeds.bytescan.compile import compiled
 from feeds.bytescan.grammar import PADDING
-from feeds.columns import (
-    ASK_ROWS,
-    BID_ROWS,
-    CODE,
-    EX_NS,
-    KEY,
-    LISTING,
-    NS_PER_MS,
-    TICKER_FIELDS,
-    TRADE_CODE,
-    UPDATE_WIDTH,
-    Batch,
-    Ints,
-    ints,
-)
+from feeds.columns import CODE, KEY, TICKER_FAULT, TRADE_CODE, Batch, Floats, Ints
+from feeds.events import TICKER, DecodeOut
+from feeds.symbols import Symbols
 from feeds.trade_keys import trade_key
 
-# Below this many frames the call costs more than it saves.
-FRAMES_MIN: Final = 16
-# Room for a batch, and more of it for each frame: what does not fit is left to msgspec. More would
-# be asked of the system and given back at every call.
-UPDATES_MIN: Final = 64
-ROWS_MIN: Final = 256
-
+_LINE_FEED: Final = bytearray(b"\n")
 _PADDING: Final = b"\n" * PADDING
+
+
+class Found(NamedTuple):
+    """What a scan gave, in the records of records.py; names are addresses in the text."""
+
+    text: bytearray
+    first: int  # its address
+    kinds: NDArray[np.int8]
+    updates: Ints  # [update, UPDATE_WORDS]
+    rows: Ints  # [row, ROW_WORDS]
+    tickers: Ints  # [ticker, TICKER_WORDS]
 
 
 class ByteScanner:
@@ -42,23 +36,27 @@ class ByteScanner:
     Args:
         scan: the venue's, with the arguments of feeds/venues/deribit/scan.py: it writes the
             records of records.py and says what became of each frame.
-        updates_per_frame, rows_per_frame, tickers_per_frame: room for records, beside UPDATES_MIN
-            and ROWS_MIN of a whole batch.
+        bytes_per: room for records: fewest bytes of frames that an update, a row and a ticker are
+            written in. What does not fit is left to msgspec.
+        prints_within_ns: prints longer before their frame are skipped as `cached_trade`.
         percent: the venue's volatilities are percentages.
+        finish_tickers: does in numpy what numpy does with other bits, to the records of tickers.
     """
 
     def __init__(
         self,
         scan: Callable[..., Any],
         *,
-        updates_per_frame: int = 2,
-        rows_per_frame: int = 8,
-        tickers_per_frame: int = 1,
+        bytes_per: tuple[int, int, int] = (64, 16, 128),
+        prints_within_ns: int = 2**63 - 1,
         percent: bool = False,
+        finish_tickers: Callable[[Floats], None] | None = None,
     ) -> None:
         self.scan = scan
-        self.rooms = (updates_per_frame, rows_per_frame, tickers_per_frame)
+        self.prints_within_ns = prints_within_ns
+        self.bytes_per = bytes_per
         self.percent = percent
+        self.finish_tickers = finish_tickers
         # Set by warm_up alone: a decoder must not stop for a compiler.
         self.compiled: Callable[..., Any] | None = None
 
@@ -66,97 +64,111 @@ class ByteScanner:
         """Compile the scanner, or load it; batches decoded from now on go through it."""
         if self.compiled is None:
             scan = compiled(self.scan)
-            self.found(scan, [])
+            nothing = Batch("", [], [], Symbols())
+            found = self.found(scan, [])
+            self._add_updates(found, nothing)
+            self._add_tickers(found, nothing)
+            nothing.writer = write_updates
+            nothing.write(DecodeOut())
             self.compiled = scan
 
     def take(self, batch: Batch) -> Sequence[int]:
         """Add what the scanner understands; returns the indexes of the frames that it left."""
         frames = batch.frames
-        if self.compiled is None or len(frames) < FRAMES_MIN:
+        if self.compiled is None:
             return range(len(frames))
+        batch.writer = write_updates
         found = self.found(self.compiled, frames)
         if len(found.updates):
-            _add_updates(found, batch)
+            self._add_updates(found, batch)
         if len(found.tickers):
-            _add_tickers(found, batch, percent=self.percent)
+            self._add_tickers(found, batch)
+        if records.LEFT not in found.kinds.tobytes():
+            return ()
         return np.flatnonzero(found.kinds == records.LEFT).tolist()
 
-    def found(self, scan: Callable[..., Any], frames: Sequence[bytes]) -> "Found":
+    def found(self, scan: Callable[..., Any], frames: Sequence[bytes]) -> Found:
         """Scan frames with `scan`, which is ours, compiled or plain."""
-        count = len(frames)
-        text = b"\n".join([*frames, _PADDING])
-        kinds = np.empty(count, np.int8)
-        updates_per_frame, rows_per_frame, tickers_per_frame = self.rooms
-        rooms = (
-            np.empty((UPDATES_MIN + updates_per_frame * count, records.UPDATE_WORDS), np.int64),
-            np.empty((ROWS_MIN + rows_per_frame * count, records.ROW_WORDS), np.int64),
-            np.empty((tickers_per_frame * count + 1, records.TICKER_WORDS), np.int64),
-        )
+        text = _LINE_FEED.join((*frames, _PADDING))
+        kinds = np.empty(len(frames), np.int8)
+        # Updates, rows and tickers, in one piece; their first words, and the word behind all.
+        update_bytes, row_bytes, ticker_bytes = self.bytes_per
+        rows_at = len(text) // update_bytes * records.UPDATE_WORDS
+        tickers_at = rows_at + len(text) // row_bytes * records.ROW_WORDS
+        words = tickers_at + len(text) // ticker_bytes * records.TICKER_WORDS
+        room = np.empty(words + 1, np.int64)
         # Addresses: what they point at outlives the scan, which writes nowhere else.
-        first = np.frombuffer(text, np.uint8).ctypes.data
-        begins = [room.ctypes.data for room in rooms]
-        ends = [begin + room.nbytes for begin, room in zip(begins, rooms, strict=True)]
-        places = (first, begins[0], ends[0], begins[1], ends[1], begins[2], ends[2])
-        end, *reached = scan(kinds, *map(np.uint64, places))
+        first, update = _address(text), _address(room)
+        row, ticker = update + 8 * rows_at, update + 8 * tickers_at
+        places = (first, update, row, row, ticker, ticker, update + 8 * words)
+        end, updates_end, rows_end, tickers_end = scan(kinds, *np.array(places, np.uint64))
         if end - first != len(text) - len(_PADDING) - 1:
             # A frame holds a line feed, so that it is not known which frame anything belongs to.
             kinds[:] = records.LEFT
-            reached = begins
-        updates, rows, tickers = (
-            room[: (place - begin) // room.strides[0]]
-            for room, place, begin in zip(rooms, reached, begins, strict=True)
+            updates_end, rows_end, tickers_end = update, row, ticker
+        return Found(
+            text,
+            first,
+            kinds,
+            room[: (updates_end - update) // 8].reshape(-1, records.UPDATE_WORDS),
+            room[rows_at : (rows_end - update) // 8].reshape(-1, records.ROW_WORDS),
+            room[tickers_at : (tickers_end - update) // 8].reshape(-1, records.TICKER_WORDS),
         )
-        updates[:, records.NAME_BEGIN : records.NAME_BEGIN + 4] -= first
-        tickers[:, records.TICKER_NAME_BEGIN : records.TICKER_NAME_BEGIN + 2] -= first
-        return Found(text.decode("latin-1"), kinds, updates, rows, tickers)
+
+    def _add_updates(self, found: Found, batch: Batch) -> None:
+        symbols = Symbols.of(batch.symbols)
+        updates, levels = found.updates, found.rows
+        kept, rows_kept, old, unlisted, keyless = compiled(rows.listed_updates)(
+            *symbols.table, updates, levels, batch.received, self.prints_within_ns
+        )
+        batch.skip("unknown_symbol", unlisted)
+        batch.skip("cached_trade", old)
+        updates, levels = updates[:kept], levels[:rows_kept]
+        if keyless:
+            _hash_keys(found, updates)
+        batch.add_block(updates.T, levels.T)
+
+    def _add_tickers(self, found: Found, batch: Batch) -> None:
+        symbols, tickers = Symbols.of(batch.symbols), found.tickers
+        count = len(tickers)
+        if self.finish_tickers:
+            self.finish_tickers(tickers.view(np.float64))
+        written, faulty = np.empty(count, TICKER), np.empty(count, np.int64)
+        good, bad, unlisted = compiled(rows.write_tickers)(
+            *symbols.table, tickers, tickers.view(np.float64), batch.received, self.percent,
+            written, faulty,
+        )  # fmt: skip
+        batch.skip("unknown_symbol", unlisted)
+        batch.failures += [(index, TICKER_FAULT) for index in faulty[:bad].tolist()]
+        batch.add_ticker_rows(tickers[:good, records.TICKER_FRAME], written[:good])
 
 
-class Found(NamedTuple):
-    """What a scan gave, in the records of records.py; names are places in the text."""
-
-    text: str  # one character a byte
-    kinds: NDArray[np.int8]
-    updates: Ints  # [update, UPDATE_WORDS]
-    rows: Ints  # [row, ROW_WORDS]
-    tickers: Ints  # [ticker, TICKER_WORDS]
+def _address(memory: Any) -> int:
+    return addressof(c_char.from_buffer(memory))  # in a quarter of the time of `ctypes.data`
 
 
-def _add_updates(found: Found, batch: Batch) -> None:
-    text, rows = found.text, found.rows
-    updates = np.ascontiguousarray(found.updates.T)
-    for at in np.flatnonzero((updates[CODE] == TRADE_CODE) & (updates[KEY] == records.NO_KEY)):
-        begin, end = updates[records.ID_BEGIN : records.ID_BEGIN + 2, at]
-        updates[KEY, at] = np.uint64(trade_key(text[begin:end])).view(np.int64)
-    listings = _listings(text, updates[records.NAME_BEGIN : records.NAME_BEGIN + 2], batch)
-    updates[LISTING] = listings
-    updates[EX_NS] *= NS_PER_MS  # the scanner writes what the wire says
-    updates = updates[:UPDATE_WIDTH]
-    known = listings >= 0
-    if not known.all():
-        rows = rows[np.repeat(known, updates[BID_ROWS] + updates[ASK_ROWS])]
-        updates = updates[:, known]
-    prices, sizes = rows.view(np.float64).T[:2]
-    batch.add_updates(updates, prices, sizes, rows[:, 2])
+def _hash_keys(found: Found, updates: Ints) -> None:
+    """Give prints whose trade id is no plain number their keys."""
+    ids = records.ID_BEGIN
+    for at in np.flatnonzero(
+        (updates[:, CODE] == TRADE_CODE) & (updates[:, KEY] == records.NO_KEY)
+    ):
+        begin, end = (updates[at, ids : ids + 2] - found.first).tolist()
+        updates[at, KEY] = np.uint64(trade_key(found.text[begin:end].decode())).view(np.int64)
 
 
-def _add_tickers(found: Found, batch: Batch, *, percent: bool) -> None:
-    tickers = found.tickers
-    names = tickers.T[records.TICKER_NAME_BEGIN : records.TICKER_NAME_BEGIN + 2]
-    listings = _listings(found.text, names, batch)
-    known = listings >= 0
-    if not known.all():
-        tickers, listings = tickers[known], listings[known]
-    values = tickers.view(np.float64)[:, records.TICKER_VALUES :][:, : len(TICKER_FIELDS)]
-    frames, ex_ms = tickers.T[:2]
-    ex_ns = ex_ms * NS_PER_MS
-    batch.add_tickers(frames, listings, ex_ns, np.ascontiguousarray(values.T), percent=percent)
-
-
-def _listings(text: str, places: Ints, batch: Batch) -> Ints:
-    """Listing ids of the names at places [begin and end, name]; -1 and skipped where unlisted."""
-    id_of = batch.symbols.get
-    begins, ends = places.tolist()
-    listings = ints([id_of(text[b:e], -1) for b, e in zip(begins, ends, strict=True)])
-    for _ in range(int((listings < 0).sum())):
-        batch.skip("unknown_symbol")
-    return listings
+def write_updates(updates: Ints, levels: Ints, received: Ints, out: DecodeOut) -> list[int]:
+    """As `columns.write_updates`, compiled."""
+    updates, levels = np.ascontiguousarray(updates.T), np.ascontiguousarray(levels.T)
+    count = len(updates)
+    events = out.rows.room(len(levels)).view(rows.CODED_EVENT)
+    frames = out.frames.room(count)
+    keys, faulty = np.empty((2, count), np.int64)
+    event, frame, key, bad = compiled(rows.write_updates)(
+        updates, levels, levels.view(np.float64), received, out.rows.count,
+        events, frames, keys, faulty,
+    )  # fmt: skip
+    out.rows.count += event
+    out.frames.count += frame
+    out.trade_keys.extend(keys[:key].view(np.uint64).tolist())
+    return list(faulty[:bad].tolist())

@@ -30,7 +30,10 @@ REQUEST_BYTES_MAX: Final = 1 << 20
 
 
 class Connection:
-    """One WebSocket: its subscriptions, its heartbeat and its bounded queue of frames."""
+    """One WebSocket: its subscriptions, its heartbeat and its bounded queue of frames.
+
+    taken: frames queued so far; a client that has received as many is behind in nothing.
+    """
 
     def __init__(
         self, socket: web.WebSocketResponse, transport: asyncio.Transport, path: str
@@ -44,6 +47,7 @@ class Connection:
         self.next_beat_ns = 0
         self.heard = False
         self.asked = False
+        self.taken = 0
         self._transport = transport
         self._out: deque[bytes] = deque()
         self._out_bytes = 0
@@ -55,6 +59,7 @@ class Connection:
         """Queue a frame; False where the reader is too slow. A muted connection drops it."""
         if now_ns < self.muted_until_ns or self._last:
             return True
+        self.taken += 1
         self._out.append(content)
         self._out_bytes += len(content)
         self._ready.set()

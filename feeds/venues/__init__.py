@@ -1,6 +1,9 @@
 """Stage 2 of 8: the one list of venues."""
 
-from feeds.venue import Venue
+from collections.abc import Iterable
+
+from feeds.bytescan import compile as bytescan
+from feeds.venue import Scanned, Venue
 from feeds.venues import (
     aevo,
     binance,
@@ -32,6 +35,14 @@ VENUES: dict[str, Venue] = {
 }
 
 
-def warm_up() -> None:
-    """Compile or load what venues compile, so that no frame waits for a compiler."""
-    deribit.warm_up()
+def warm_up(names: Iterable[str] = VENUES) -> None:
+    """Compile or load what these venues compile, so that no frame waits for a compiler."""
+    for name in names:
+        venue = VENUES[name]
+        if isinstance(venue, Scanned):
+            venue.warm_up()
+
+
+def compiled_before(names: Iterable[str] = VENUES) -> bool:
+    """Whether `warm_up` would only load."""
+    return all(bytescan.compiled_before(n) for n in names if isinstance(VENUES[n], Scanned))

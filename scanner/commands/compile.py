@@ -8,7 +8,7 @@ GPU is needed.
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -146,7 +146,10 @@ def _fill_host(progress: Progress) -> Iterator[Filled]:
     from scanner.engine import Scanner  # noqa: PLC0415
 
     base = cache_folder().parent
-    targets = {"cpu": Scanner(device="cpu").warm_up, "venues": warm_up_venues}
+    targets: dict[str, Callable[[], None]] = {
+        "cpu": Scanner(device="cpu").warm_up,
+        "venues": warm_up_venues,
+    }
     for target, run in targets.items():
         progress.show(target)
         before, began = _indexes(base), time.monotonic()

@@ -121,7 +121,7 @@ def _open_count(model: ViewModel) -> int:
 def prepare(config: ScanConfig) -> Pipeline:
     """A pipeline whose kernels are compiled, so that no tick waits for a compiler."""
     pipeline = Pipeline(config)
-    warm_up(pipeline.scanner)
+    warm_up(pipeline.scanner, config.venues)
     return pipeline
 
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
@@ -40,25 +40,23 @@ class Progress:
         sys.stderr.write(f"{start}{self._what}: {text}\n")
 
 
-def warm_up(scanner: "Scanner", *, venues: bool = True) -> None:
+def warm_up(scanner: "Scanner", venues: Collection[str] = ()) -> None:
     """Load or compile what is compiled, and say so where it takes long enough to wonder.
 
     Args:
         scanner: its kernels are made ready.
-        venues: the byte scanners of the venues, too; tables of rows need none.
+        venues: those whose frames will be read, by name; tables of rows need none.
     """
-    from feeds.bytescan import compile as bytescan  # noqa: PLC0415 - not paid by --help
-    from feeds.venues import warm_up as warm_up_venues  # noqa: PLC0415
+    from feeds import venues as of_feeds  # noqa: PLC0415 - not paid by --help
 
     started = time.monotonic()
-    cached = scanner.compiled_before() and (not venues or bytescan.compiled_before())
+    cached = scanner.compiled_before() and of_feeds.compiled_before(venues)
     if not cached:
         sys.stderr.write("compiling the kernels for this machine, once: 15 to 60 s ...\n")
         sys.stderr.flush()
     with _scans_beside() if _worth_a_process(scanner) else nullcontext():
         scanner.warm_up(scans=False)
-        if venues:
-            warm_up_venues()
+        of_feeds.warm_up(venues)
     scanner.warm_up(rows=False)
     if not cached:
         sys.stderr.write(

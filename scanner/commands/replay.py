@@ -32,7 +32,7 @@ def replay(
     kind = journal_kind(source)
     settings = _settings(source, kind, config, device)
     pipeline = Pipeline(settings)
-    warm_up(pipeline.scanner, venues=kind is SourceKind.JOURNAL)
+    warm_up(pipeline.scanner, settings.venues if kind is SourceKind.JOURNAL else ())
     started = time.perf_counter()
     scans, extra = _open(source, kind, settings, pipeline)
     progress = Progress("replaying")

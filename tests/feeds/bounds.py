@@ -1,5 +1,6 @@
 """Byte scanners over damaged frames: addresses know no bounds, so the bounds are checked here."""
 
+from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
 from unittest import mock
@@ -7,8 +8,11 @@ from unittest import mock
 import numpy as np
 from hypothesis import strategies as st
 
-from feeds.bytescan import grammar, scanner
+from feeds.bytescan import grammar, names, quoted, rows, scanner
 from feeds.bytescan.scanner import ByteScanner
+from feeds.columns import Ints
+from feeds.events import FRAME, TICKER
+from feeds.symbols import Symbols
 
 BYTE_AT, WORD_AT = grammar.byte_at, grammar.word_at
 PUT_INT, PUT_FLOAT = grammar.put_int, grammar.put_float
@@ -20,7 +24,7 @@ class Bounds:
     """Memory primitives that refuse an address outside the text or the rooms of one scan."""
 
     def __init__(self, scans: ByteScanner, module: ModuleType) -> None:
-        self.scans, self.module = scans, module
+        self.scans, self.modules = scans, (grammar, names, quoted, module)
         self.readable = self.writable = ((0, 0),)
 
     def inside(self, at: Any, width: int, places: tuple[tuple[int, int], ...]) -> None:
@@ -44,22 +48,48 @@ class Bounds:
 
     def scan(self, kinds: Any, *places: Any) -> Any:
         first, *rooms = map(int, places)
-        self.readable = ((first, first + self.text_bytes),)
         self.writable = ((rooms[0], rooms[1]), (rooms[2], rooms[3]), (rooms[4], rooms[5]))
+        self.readable = ((first, first + self.text_bytes), *self.writable)
         return self.scans.scan(kinds, *places)
 
-    def over(self, frames: list[bytes]) -> None:
-        """Scan frames in plain Python; an address out of bounds is an AssertionError."""
+    def over(self, frames: list[bytes], ids: dict[str, int]) -> None:
+        """Scan frames in plain Python, and make rows; what is out of bounds is an error."""
+        symbols = Symbols(ids)
         self.text_bytes = sum(map(len, frames)) + len(frames) + len(scanner._PADDING)
-        names = ("byte_at", "word_at", "put_int", "put_float")
-        watched = {name: getattr(self, name) for name in names}
-        own = {name: of for name, of in watched.items() if hasattr(self.module, name)}
-        with (
-            mock.patch.multiple(grammar, **watched),
-            mock.patch.multiple(self.module, **own),
-            np.errstate(over="ignore"),
-        ):
-            self.scans.found(self.scan, frames)
+        primitives = ("byte_at", "word_at", "put_int", "put_float")
+        watched = {name: getattr(self, name) for name in primitives}
+        with ExitStack() as stack:
+            for module in self.modules:
+                own = {name: of for name, of in watched.items() if hasattr(module, name)}
+                stack.enter_context(mock.patch.multiple(module, **own))
+            stack.enter_context(np.errstate(over="ignore"))
+            found = self.scans.found(self.scan, frames)
+            self.readable += tuple(
+                (area.ctypes.data, area.ctypes.data + area.nbytes) for area in symbols.areas
+            )
+            self.rows_of(found, symbols)
+
+    def rows_of(self, found: scanner.Found, symbols: Symbols) -> None:
+        """Write rows into arrays of just the room they need, whose indexes numpy checks."""
+        table = symbols.table
+        received = np.zeros(len(found.kinds), np.int64)
+        kept, levels, *_ = rows.listed_updates(
+            *table, found.updates, found.rows, received, self.scans.prints_within_ns
+        )
+        updates, levels = found.updates[:kept], found.rows[:levels]
+        rows.write_updates(
+            updates, levels, levels.view(np.float64), received, 0,
+            np.empty(len(levels), rows.CODED_EVENT), np.empty(kept, FRAME), *empty(2, kept),
+        )  # fmt: skip
+        tickers, kept = found.tickers, len(found.tickers)
+        rows.write_tickers(
+            *table, tickers, tickers.view(np.float64), received, True, np.empty(kept, TICKER),
+            *empty(1, kept),
+        )  # fmt: skip
+
+
+def empty(count: int, length: int) -> Ints:
+    return np.empty((count, length), np.int64)
 
 
 @st.composite

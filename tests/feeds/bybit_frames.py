@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from feeds.events import DecodeOut
 from feeds.venues import bybit
 from tests.conftest import shared
+from tests.feeds import both_ways
+from tests.feeds.both_ways import contents
 
 RX_NS = 1_790_000_000_000_000_000
 CALL, PUT = "BTC-25JUN27-106000-C-USDT", "BTC-25JUN27-106000-P-USDT"
@@ -60,21 +62,12 @@ def trades(*prints: Any) -> bytes:
 
 
 def decoded(frames: Sequence[bytes], symbols: Mapping[str, int] = IDS) -> DecodeOut:
-    """Decode frames at once, and see that one by one says the same."""
-    rx_ns = [RX_NS + k for k in range(len(frames))]
-    out, parts = DecodeOut(), DecodeOut()
-    bybit.decode(frames, rx_ns, symbols, out)
-    for content, at in zip(frames, rx_ns, strict=True):
+    """Decode frames at once, scanned and not, and see that one by one says the same."""
+    out, parts = both_ways.decoded(bybit, frames, symbols, RX_NS), DecodeOut()
+    for at, content in enumerate(frames, RX_NS):
         bybit.decode([content], [at], symbols, parts)
     assert contents(out) == contents(parts)
     return out
-
-
-def contents(out: DecodeOut) -> tuple[Any, ...]:
-    """Everything a decoder said, as values that compare; NaN equals itself."""
-    arrays = [table.view().tobytes() for table in (out.rows, out.tickers, out.frames)]
-    errors = [(str(error), error.frame) for error in out.errors]
-    return *arrays, out.trade_keys, out.lifecycle, out.error_count, errors, out.skipped
 
 
 def clean(frames: Sequence[bytes], symbols: Mapping[str, int] = IDS) -> DecodeOut:

@@ -2,33 +2,16 @@
 
 import json
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
-from feeds.bytescan import scanner
 from feeds.events import DecodeOut
 from feeds.venues import deribit
+from tests.feeds import both_ways
 
 
 def decoded(frames: list[bytes], symbols: dict[str, int], first_rx: int = 1000) -> DecodeOut:
-    """Decode by msgspec alone and with the byte scanner first: they must never differ."""
-    deribit.warm_up()
-    plain, scanned = DecodeOut(), DecodeOut()
-    rx_ns = list(range(first_rx, first_rx + len(frames)))
-    with mock.patch.object(scanner, "FRAMES_MIN", len(frames) + 1):
-        deribit.decode(frames, rx_ns, symbols, plain)
-    with mock.patch.object(scanner, "FRAMES_MIN", 0):
-        deribit.decode(frames, rx_ns, symbols, scanned)
-    assert contents(plain) == contents(scanned)
-    return scanned
-
-
-def contents(out: DecodeOut) -> tuple[Any, ...]:
-    """Everything a decoder said, as values that compare; NaN equals itself."""
-    arrays = [table.view().tobytes() for table in (out.rows, out.tickers, out.frames)]
-    errors = [(str(error), error.frame) for error in out.errors]
-    return *arrays, out.trade_keys, out.lifecycle, out.error_count, errors, out.skipped
+    return both_ways.decoded(deribit, frames, symbols, first_rx)
 
 
 def clean(frames: list[bytes], symbols: dict[str, int]) -> DecodeOut:

@@ -6,6 +6,7 @@ from typing import Any
 from feeds.events import DecodeOut
 from feeds.venues import okx
 from tests.conftest import shared
+from tests.feeds import both_ways
 
 FOLDER = "fixtures/okx/"
 STREAM = "ws_stream_2022-05-13_futures_spot_books_checksum.jsonl"
@@ -37,9 +38,7 @@ def of_channel(frames: list[bytes], channel: str) -> list[bytes]:
 
 
 def decoded(frames: list[bytes], symbols: dict[str, int], first_rx: int = 1000) -> DecodeOut:
-    out = DecodeOut()
-    okx.decode(frames, list(range(first_rx, first_rx + len(frames))), symbols, out)
-    return out
+    return both_ways.decoded(okx, frames, symbols, first_rx)
 
 
 def clean(frames: list[bytes], symbols: dict[str, int]) -> DecodeOut:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feeds.events import DecodeOut, Flag, FrameKind, Kind
-from feeds.trade_keys import trade_key
+from feeds.trade_keys import key_within
 from feeds.venues import bybit
 from tests.conftest import shared
 from tests.feeds.bybit_frames import (
@@ -86,8 +86,8 @@ def test_recorded_trade_of_2023_sells_a_hundredth_of_a_coin():
     assert tuples(out.rows.view(), *fields) == [
         (Kind.TRADE, 9, -1, 985.0, f32(0.01), Flag.LAST, 0, 1680652922081 * MS, 0)
     ]
-    name = "BTC-28APR23-29500-C 0404c393-8419-5bac-95c3-5fea28404754"
-    assert out.trade_keys == [trade_key(name)]
+    trade_id = "0404c393-8419-5bac-95c3-5fea28404754"
+    assert out.trade_keys == [key_within("BTC-28APR23-29500-C", trade_id)]
 
 
 def test_recorded_ticker_of_2023_gives_values_and_best_prices():
@@ -264,7 +264,7 @@ def test_a_perpetual_s_ticker_carries_its_index_and_changes_one_by_one():
                  ticker(PERP, "delta", indexPrice="17228.00")])  # fmt: skip
     assert out.rows.count == 0
     by_frame = [[row for row in out.tickers.view() if row["rx_ns"] == RX_NS + k] for k in range(3)]
-    index, perp = by_frame[0]
+    perp, index = by_frame[0]
     assert (index["listing_id"], index["mark"], index["index"]) == (IDS[INDEX], 17227.36, 17227.36)
     assert math.isnan(index["open_interest"])
     assert (perp["listing_id"], perp["mark"], perp["index"]) == (IDS[PERP], 17217.33, 17227.36)

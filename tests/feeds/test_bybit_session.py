@@ -568,7 +568,7 @@ def test_log_of_quotes_tickers_and_a_trade_sent_twice():
     out = consumed(log)
     assert out.rows["kind"].tolist() == [Kind.QUOTE, Kind.QUOTE, Kind.TRADE]
     assert out.counts["duplicate_trades"] == 1
-    assert tuples(out.tickers, "listing_id", "mark") == [(0, 25.0), (2, 81001.0), (1, 81000.0)]
+    assert tuples(out.tickers, "listing_id", "mark") == [(0, 25.0), (1, 81000.0), (2, 81001.0)]
 
 
 def test_log_of_a_lost_connection_clears_the_books_it_carried():

@@ -21,6 +21,7 @@ REFUSED = "refused"
 SKIP = compiled(grammar.skip)
 NUMBER = compiled(grammar.number)
 INTEGER = compiled(grammar.integer)
+QUOTED = compiled(grammar.quoted_number)
 
 
 def scan(function: Callable[..., Any], text: str | bytes) -> Any:
@@ -92,6 +93,34 @@ def test_integers_have_at_most_eighteen_digits_and_no_sign(text, value):
     assert scan(INTEGER, text) == value
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["0", "0.0", "5", "12345678", "1234567.8", "12345678.9", "0.00000001", "123456789012345",
+     "1234567890.12345", "12345678901234.5", "1234567890123456", "-0.32489797", "-1.0", "1e-05",
+     "-12.5E+3", "81760.36521739", "0.123456789012345678", "9007199254740993", "-0", "-0.00", "00",
+     "01", "-01.5", "1.", ".5", "-", "-.5", "1.2.3", "12345678.1.2", "1-2", "1e", "", "nan", "inf",
+     " 1", "1 ", "+1", "1,5", "0x1", "\u0661", "1\x00", "123456789\u00e9"],
+)  # fmt: skip
+def test_a_number_in_quotes_is_read_as_one_without(text):
+    assert scan(QUOTED, f'"{text}"') == scan(NUMBER, text)
+    assert scan(QUOTED, f'"{text}') == REFUSED
+    assert scan(QUOTED, text + '"') == REFUSED
+    with np.errstate(over="ignore"):
+        assert scan(grammar.quoted_number, f'"{text}"') == scan(NUMBER, text)
+
+
+@given(st.from_regex(r"-?[0-9]{1,10}([.][0-9]{0,10})?(e-?[0-9])?", fullmatch=True))
+def test_any_number_in_quotes_is_read_as_one_without(text):
+    assert scan(QUOTED, f'"{text}"') == scan(NUMBER, text)
+
+
+@pytest.mark.parametrize("text", ['"1.5', '"12\xb9"', '"1.5,', '"1e5x"', "1.5", '"-1x"'])
+def test_a_number_that_is_refused_has_no_value(text):
+    """Callers check its limits first, and read on behind it."""
+    buffer = ctypes.create_string_buffer(text.encode() + b"\n" * grammar.PADDING)
+    assert QUOTED(np.uint64(ctypes.addressof(buffer))) == (0.0, grammar.REFUSED)
+
+
 PLAIN_TEXT = st.text(
     st.characters(codec="ascii", categories=["L", "N", "P", "S"], exclude_characters='"\\')
 )
@@ -141,7 +170,8 @@ def test_what_is_no_plain_json_is_refused(text):
     "function", [grammar.skip, grammar.number, grammar.integer, grammar.string]
 )
 @pytest.mark.parametrize(
-    "text", ['{"a":[1,{"b":"c"}]}', "12.5e1", "12", '"x"', '"', "", "-", "1.e"]
+    "text",
+    ['{"a":[1,{"b":"c"}]}', "12.5e1", "12", '"x"', '"', "", "-", "1.e", "0." + "1" * 30, "1" * 30],
 )
 def test_the_python_of_a_scanner_does_what_is_compiled_from_it(function, text):
     with np.errstate(over="ignore"):

@@ -73,8 +73,7 @@ def without(frame: bytes, field: str) -> bytes:
 def left(frames: list[bytes]) -> list[int]:
     """Indexes of the frames that the scanner leaves to msgspec."""
     deribit.warm_up()
-    with mock.patch.object(scanner, "FRAMES_MIN", 0):
-        return list(SCANNER.take(Batch("deribit", frames, range(len(frames)), IDS)))
+    return list(SCANNER.take(Batch("deribit", frames, range(len(frames)), IDS)))
 
 
 TAKEN = {
@@ -191,28 +190,25 @@ def test_two_messages_on_two_lines_of_one_frame_are_an_error():
 
 
 def test_what_does_not_fit_the_room_of_a_batch_is_left():
-    room = scanner.ROWS_MIN + SCANNER.rooms[1]
-    asks = [["new", (k + 1) / 10_000, 1.0] for k in range(room)]
-    assert left([book({"bids": [], "asks": asks})]) == []
-    assert left([book({"bids": asks[:1], "asks": asks})]) == [0]
-    assert clean([book({"bids": asks[:1], "asks": asks})], IDS).rows.count == room + 1
-    prints = [{"trade_id": str(k)} for k in range(scanner.UPDATES_MIN + SCANNER.rooms[0] + 1)]
-    assert left([trades(*prints)]) == [0]
-    assert clean([trades(*prints)], IDS).trade_keys == list(range(len(prints)))
+    asks = [["new", (k + 1) / 10_000, 1.0] for k in range(400)]
+    wide = book({"bids": asks[:1], "asks": asks})
+    prints = trades(*({"trade_id": str(k)} for k in range(70)))
+    assert left([wide, prints, ticker()]) == []
+    with mock.patch.object(SCANNER, "bytes_per", (1_000, 40, 10_000)):
+        assert left([wide]) == [0]
+        assert left([prints]) == [0]
+        assert left([ticker()]) == [0]
+        assert clean([wide, prints, ticker()], IDS).rows.count == 401 + 70
 
 
-def test_few_frames_or_a_cold_scanner_go_to_msgspec_at_once():
-    frames = [book()] * scanner.FRAMES_MIN
-    batch = Batch("deribit", frames, range(len(frames)), IDS)
-    assert list(SCANNER.take(Batch("deribit", frames[1:], range(len(frames) - 1), IDS))) == list(
-        range(len(frames) - 1)
-    )
+def test_a_cold_scanner_leaves_everything_to_msgspec():
+    frames = [book(), ticker()]
     with mock.patch.object(SCANNER, "compiled", None):
-        assert list(SCANNER.take(batch)) == list(range(len(frames)))
-    out = DecodeOut()
-    with mock.patch.object(SCANNER, "compiled", None):
+        batch = Batch("deribit", frames, range(len(frames)), IDS)
+        assert list(SCANNER.take(batch)) == [0, 1]
+        out = DecodeOut()
         deribit.decode(frames, range(len(frames)), IDS, out)
-    assert out.frames.count == len(frames)
+    assert (out.frames.count, out.tickers.count) == (1, 1)
 
 
 def test_python_and_compiled_scanner_give_the_same():
@@ -236,19 +232,21 @@ WHOLE = [*TAKEN.values(), *LEFT.values()]
 
 @given(damaged(WHOLE))
 def test_no_frame_makes_the_scanner_read_or_write_beyond_its_bounds(frames):
-    Bounds(SCANNER, scan).over(frames)
+    Bounds(SCANNER, scan).over(frames, IDS)
 
 
 def test_the_bounds_are_those_of_the_rooms():
-    asks = [["new", (k + 1) / 10_000, 1.0] for k in range(scanner.ROWS_MIN + SCANNER.rooms[1] + 1)]
-    prints = [{"trade_id": str(k)} for k in range(scanner.UPDATES_MIN + SCANNER.rooms[0] + 1)]
-    full = trades(*prints, {"trade_id": "full"})
-    for frames in ([book({"bids": [], "asks": asks})], [trades(*prints)], [full, book()]):
-        Bounds(SCANNER, scan).over(frames)
-    assert left([full, book()]) == [1]
+    asks = [["new", (k + 1) / 10_000, 1.0] for k in range(100)]
+    prints = trades(*({"trade_id": str(k)} for k in range(20)))
+    frames = [book({"bids": [], "asks": asks}), prints, ticker()]
+    Bounds(SCANNER, scan).over(frames, IDS)
+    for bytes_per in ((64, 80, 128), (1_500, 16, 128), (64, 16, 10_000)):
+        with mock.patch.object(SCANNER, "bytes_per", bytes_per):
+            Bounds(SCANNER, scan).over(frames, IDS)
+            assert len(left(frames)) >= 1
     too_far = mock.patch.object(scanner, "_PADDING", b"")
     with too_far, pytest.raises(AssertionError):
-        Bounds(SCANNER, scan).over([b'"'])
+        Bounds(SCANNER, scan).over([b'"'], IDS)
 
 
 @given(damaged(WHOLE))

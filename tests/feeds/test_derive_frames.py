@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from feeds.events import DecodeOut, Flag, FrameKind, Kind
 from feeds.venues import derive
-from tests.feeds.deribit_frames import contents, tuples
+from tests.feeds.both_ways import contents
+from tests.feeds.deribit_frames import tuples
 from tests.feeds.derive_frames import (
     AT_MS,
     CALL,

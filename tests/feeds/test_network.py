@@ -152,7 +152,7 @@ async def test_account_that_a_proxy_repeats_to_a_socket_is_in_no_trouble():
         async with running(world, rest_url=rest_url, network=network, redact=redact):
             await world.until(lambda: world.session.counts.connect_failures == 1)
             trouble = world.session.trouble
-    assert "407, message='no [redacted] [redacted]'" in trouble
+    assert "status was 407, no [redacted] [redacted]" in trouble
     assert "canary" not in trouble
 
 

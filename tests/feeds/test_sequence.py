@@ -175,6 +175,33 @@ def test_windows_need_no_chain_and_older_ones_are_dropped():
     assert tracker.counts == SequenceCounts(snapshots=3, duplicates=1)
 
 
+def test_windows_whose_count_went_back_hold_from_the_second_that_goes_on():
+    tracker = SequenceTracker()
+    _, rejected = accept(
+        tracker, (1, WINDOW, 90, -1), (1, WINDOW, 10, -1), (1, WINDOW, 10, -1), (1, WINDOW, 11, -1),
+        (1, WINDOW, 12, -1), (2, WINDOW, 11, -1),
+    )  # fmt: skip
+    assert rejected == [False, True, True, False, False, False]
+    assert tracker.counts == SequenceCounts(snapshots=4, duplicates=2)
+
+
+def test_old_windows_between_newer_ones_are_copies_however_they_go_on():
+    tracker = SequenceTracker()
+    _, rejected = accept(
+        tracker, (1, WINDOW, 90, -1), (1, WINDOW, 80, -1), (1, WINDOW, 91, -1), (1, WINDOW, 85, -1),
+        (1, WINDOW, 84, -1), (1, WINDOW, 92, -1),
+    )  # fmt: skip
+    assert rejected == [False, True, False, True, True, False]
+
+
+def test_a_window_dropped_on_one_connection_says_nothing_of_the_next():
+    tracker = SequenceTracker()
+    accept(tracker, (1, WINDOW, 90, -1), (1, WINDOW, 10, -1))
+    tracker.wait(1)
+    _, rejected = accept(tracker, (1, WINDOW, 90, -1), (1, WINDOW, 20, -1))
+    assert rejected == [False, True]
+
+
 def test_waiting_forgets_the_chain_and_accepts_any_snapshot():
     tracker = SequenceTracker()
     accept(tracker, (1, SNAPSHOT, 10, -1))

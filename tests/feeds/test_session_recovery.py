@@ -73,3 +73,23 @@ async def test_neither_the_first_connection_nor_the_last_close_is_an_outage():
         await world.pass_s(1.0)
     assert recovered(world) == []
     assert not world.session.links[0].recovering
+
+
+async def test_lost_connection_that_nothing_is_wanted_of_any_more_has_recovered():
+    world = World()
+    world.server.symbols = ["A1", "B1"]
+    limits = replace(LIMITS, channels_per_connection=3)  # trades and A1; B1 on another.
+    async with running(world, limits=limits):
+        await world.accepted("ticker.A1", "ticker.B1")
+        alone = next(s for s in world.server.sockets if s.channels() == ["book.B1", "ticker.B1"])
+        await alone.ws.close()
+        await world.until(lambda: world.inbox.of(RecordType.CONNECTION, "close"))
+        world.server.symbols = ["A1"]
+        world.session.request_discovery()
+        await world.pass_s(POLICY.discovery_min_s)
+        await world.until(lambda: world.session.counts.delisted == 1)
+        await world.pass_s(POLICY.retry_cap_s)
+        await world.until(lambda: recovered(world))
+        link = next(link for link in world.session.links if not link.ledger.wanted)
+        assert not link.recovering
+    assert recovered(world) == [b"whole"]

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from aiohttp import web
+
 from feeds.budget import ConnectBudget
 from feeds.channels import ChannelLedger
 from feeds.links import Link, place
@@ -17,6 +19,7 @@ from tests.feeds.toy_venue import (
     POLICY,
     FamilyToy,
     PagedToy,
+    Server,
     SigningToy,
     SplitToy,
     Toy,
@@ -232,6 +235,23 @@ async def test_signature_stays_out_of_what_is_said_of_a_connection_that_fails():
         await world.until(lambda: world.session.counts.connect_failures == 1)
         assert nowhere in world.session.trouble
         assert "hush" not in world.session.trouble
+
+
+class DeafServer(Server):
+    """Refuses every socket."""
+
+    async def websocket(self, request: web.Request) -> web.WebSocketResponse:
+        raise web.HTTPForbidden
+
+
+async def test_signature_stays_out_of_what_is_said_of_a_refused_socket():
+    world = World()
+    world.server = DeafServer(world.time.changed)
+    async with running(world, SigningToy(), credentials=Account()):
+        await world.until(lambda: world.session.counts.connect_failures == 1)
+        trouble = world.session.trouble
+    assert "status was 403" in trouble
+    assert not any(part in trouble for part in ("hush", "who", "with="))
 
 
 async def test_signed_venue_without_keys_is_not_knocked_at_and_says_what_is_missing():

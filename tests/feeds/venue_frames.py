@@ -8,8 +8,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 from feeds.events import DecodeOut
-from feeds.venue import Venue
+from feeds.venue import Scanned, Venue
 from tests.conftest import shared
+from tests.feeds import both_ways
+from tests.feeds.both_ways import contents
 
 RX_NS = 1_790_000_000_000_000_000
 
@@ -38,22 +40,17 @@ def frame(content: Any) -> bytes:
 def decoded(
     venue: Venue, frames: Sequence[bytes], symbols: Mapping[str, int], first_rx_ns: int = RX_NS
 ) -> DecodeOut:
-    """Decode frames at once, and see that one by one says the same."""
+    """Decode frames at once, scanned and not, and see that one by one says the same."""
     rx_ns = [first_rx_ns + k for k in range(len(frames))]
     out, parts = DecodeOut(), DecodeOut()
-    venue.decode(frames, rx_ns, symbols, out)
+    if isinstance(venue, Scanned):
+        out = both_ways.decoded(venue, frames, symbols, first_rx_ns)
+    else:
+        venue.decode(frames, rx_ns, symbols, out)
     for content, at in zip(frames, rx_ns, strict=True):
         venue.decode([content], [at], symbols, parts)
     assert contents(out) == contents(parts)
     return out
-
-
-def contents(out: DecodeOut) -> tuple[Any, ...]:
-    """Everything a decoder said, as values that compare; NaN equals itself."""
-    arrays = [table.view().tobytes() for table in (out.rows, out.tickers, out.frames)]
-    errors = [(str(error), error.frame) for error in out.errors]
-    said = (out.trade_keys, out.checks, out.lifecycle, out.error_count, errors, out.skipped)
-    return *arrays, *said
 
 
 def clean(venue: Venue, frames: Sequence[bytes], symbols: Mapping[str, int]) -> DecodeOut:

@@ -1,5 +1,6 @@
 """The end of a live run: its recording is compacted, and what it learned is kept."""
 
+import asyncio
 import json
 import socket
 from pathlib import Path
@@ -20,6 +21,9 @@ from scanner.commands.live import compact_recording
 from scanner.commands.run import keep_checkpoint
 from scanner.config import EngineSettings, ScanConfig, config_hash, load
 from scanner.engine import Scanner
+from scanner.pipeline import Pipeline
+from scanner.replay import replay_journal
+from scanner.run import LiveRun
 from tests.kernels.market import SECOND, START_NS, ToyMarket, listings
 
 SMALL = ScanConfig(engine=EngineSettings(listings_capacity=128, depth_slots_capacity=64))
@@ -69,6 +73,24 @@ def test_segments_stay_where_the_configuration_says_so(tmp_path, capsys):
     compact_recording(KEEP, journal, tmp_path)
     assert list(tmp_path.iterdir()) == [segment_path(tmp_path, 1)]
     assert capsys.readouterr().err == ""
+
+
+async def test_frames_behind_the_last_tick_are_counted_live_and_in_a_replay(tmp_path):
+    nowhere = {"rest_url": "http://127.0.0.1:9", "ws_url": "ws://127.0.0.1:9"}
+    values = {f"venues.deribit.{key}": url for key, url in nowhere.items()}
+    values["limits.connect_state_file"] = str(tmp_path / "connects.json")
+    config = load(None, values)
+    live = LiveRun(config, record_to=tmp_path)
+    running = asyncio.create_task(live.run())
+    await asyncio.sleep(0)
+    live._deliver(live.journal.append(RecordType.FRAME, "deribit", 0, "", b"no message"))
+    live.stop()
+    await running
+    extra = {}
+    assert list(replay_journal(tmp_path, config, Pipeline(config), extra)) == []
+    counted = live.intake.totals()
+    assert counted["frames"] == counted["frame_errors"] == 1
+    assert extra["feed"] == counted
 
 
 def test_run_without_a_recording_has_nothing_to_compact(capsys):

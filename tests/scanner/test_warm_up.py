@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from feeds.bytescan import compile as bytescan
 from feeds.contract import Listing, ListingKind
 from kernels import compile as kernels_compile
 from kernels import threads
@@ -38,13 +37,12 @@ def beside(tmp_path, monkeypatch):
     monkeypatch.setattr(progress, "_COMPILE_SCANS", WRITES.format(path=path, code=0))
     monkeypatch.setattr(threads, "usable_cores", lambda: 2)
     monkeypatch.setattr(kernels_compile, "cache_is_writable", lambda: True)
-    monkeypatch.setattr(bytescan, "compiled_before", lambda: True)
     return path
 
 
 def test_scans_are_compiled_beside_and_loaded_when_they_are_done(beside):
     scanner = Fake(beside)
-    progress.warm_up(scanner, venues=False)
+    progress.warm_up(scanner)
     assert [kinds for kinds, _ in scanner.calls] == ["rows", "scans"]
     assert scanner.calls[-1] == ("scans", True)
 
@@ -52,7 +50,7 @@ def test_scans_are_compiled_beside_and_loaded_when_they_are_done(beside):
 def test_process_that_fails_costs_nothing_but_time(beside, monkeypatch):
     monkeypatch.setattr(progress, "_COMPILE_SCANS", WRITES.format(path=beside, code=3))
     scanner = Fake(beside)
-    progress.warm_up(scanner, venues=False)
+    progress.warm_up(scanner)
     assert scanner.calls[-1] == ("scans", True)
 
 
@@ -61,7 +59,7 @@ def test_failure_here_ends_the_other_process(beside, monkeypatch):
     scanner = Fake(beside)
     scanner.warm_up = lambda **_: 1 / 0
     with pytest.raises(ZeroDivisionError):
-        progress.warm_up(scanner, venues=False)
+        progress.warm_up(scanner)
 
 
 @pytest.mark.parametrize("reason", ["cached", "one core", "no cache", "cuda"])
@@ -71,7 +69,7 @@ def test_no_process_where_it_would_bring_nothing(beside, monkeypatch, reason):
         monkeypatch.setattr(threads, "usable_cores", lambda: 1)
     if reason == "no cache":
         monkeypatch.setattr(kernels_compile, "cache_is_writable", lambda: False)
-    progress.warm_up(scanner, venues=False)
+    progress.warm_up(scanner)
     assert [kinds for kinds, _ in scanner.calls] == ["rows", "scans"]
     assert not os.path.exists(beside)
 

@@ -3,10 +3,11 @@
 universe.py   instruments -> listings
 plan.py       listings -> subscription requests within the limits; session frames
 wire.py       the shapes of the messages
-decode.py     a batch of frames -> rows
+decode.py     a batch of frames -> the byte scanner, blocks of columns
+scan.py       the byte scanner: chains, windows, best prices, prints
 """
 
-from feeds.venues.binance.decode import decode
+from feeds.venues.binance.decode import decode, warm_up
 from feeds.venues.binance.plan import (
     CHAIN_OPTION,
     LIMITS,
@@ -41,4 +42,5 @@ __all__ = [
     "subscriptions",
     "symbol_of_channel",
     "unsubscribe",
+    "warm_up",
 ]

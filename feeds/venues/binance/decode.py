@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from feeds.bytescan.records import TICKER_VALUES
+from feeds.bytescan.scanner import ByteScanner
 from feeds.columns import (
     ASK_ROWS,
     BID_ROWS,
@@ -36,8 +38,9 @@ from feeds.columns import (
 from feeds.errors import SymbolError
 from feeds.events import DecodeOut, Flag, LifecycleNotice, ListingState
 from feeds.grammar import default_expiry_ns, parse
-from feeds.trade_keys import structure_code, trade_keys
-from feeds.venues.binance import wire
+from feeds.trade_keys import keys_within, structure_code
+from feeds.venues.binance import scan, wire
+from feeds.venues.binance.scan import EXPONENT, IV_FLOOR, YEAR_NS
 from feeds.venues.binance.universe import NAME
 
 # The name of a stream: its instrument, then perhaps its kind and its depth.
@@ -46,9 +49,6 @@ _STREAM: Final = re.compile(
 )
 BLOCK: Final = "BLOCK"
 TRADING: Final = "TRADING"
-# The venue's solver ends here where no volatility gives the price, as below intrinsic value.
-IV_FLOOR: Final = 1e-6
-YEAR_NS: Final = 365 * 86_400 * 10**9
 NO_EXPIRY: Final = -1
 
 _INDEX: Final = TICKER_FIELDS.index("index")
@@ -70,8 +70,8 @@ def decode(
     """
     batch = Batch(NAME, frames, rx_ns, symbols)
     by_family: defaultdict[str, list[int]] = defaultdict(list)
-    for index, frame in enumerate(frames):
-        stream = _STREAM.match(frame)
+    for index in SCANNER.take(batch):
+        stream = _STREAM.match(frames[index])
         if stream is not None:
             family = _family_of(stream[1], stream[2], stream[3])
             if family in FAMILIES:
@@ -126,17 +126,17 @@ def _add_marks(indexes: list[int], batch: Batch) -> None:
     ).reshape(len(TICKER_FIELDS), -1)  # fmt: skip
     ivs = values[IVS]
     ivs[ivs <= IV_FLOOR] = np.nan  # -1 is none
-    values[_FORWARD] = _forwards(values[_INDEX], values[_FORWARD], marks, ex_ns)
+    expiry_ns = ints([_expiry_ns(m.instrument_name) for m in marks])
+    values[_FORWARD] = _forwards(values[_INDEX], values[_FORWARD], expiry_ns, ex_ns)
     batch.add_tickers(frames, listings, ex_ns, values)
 
 
-def _forwards(indexes: Floats, rates: Floats, marks: Sequence[wire.Mark], ex_ns: Ints) -> Floats:
+def _forwards(indexes: Floats, rates: Floats, expiry_ns: Ints, ex_ns: Ints) -> Floats:
     """Forward of each option's expiry: its index carried there at the venue's rate.
 
     The venue states no forward; with this one Black's formula gives the marks that it states
     (docs/venues/binance.md).
     """
-    expiry_ns = ints([_expiry_ns(m.instrument_name) for m in marks])
     years = np.maximum(expiry_ns - ex_ns, 0) / YEAR_NS
     with np.errstate(over="ignore", invalid="ignore"):  # What overflows is out of range below.
         forwards = indexes * np.exp(rates * years)
@@ -201,17 +201,24 @@ def _add_trades(indexes: list[int], batch: Batch) -> None:
     for at, trade in enumerate(trades):
         if trade.kind == BLOCK:
             # The venue does not say which prints are legs of one block: each stands alone.
-            block[CODE, at] |= structure_code(Flag.BLOCK, _trade_name(trade))
+            name = f"{trade.instrument_name}:{trade.trade_id}"
+            block[CODE, at] |= structure_code(Flag.BLOCK, name)
     bought = np.array([t.side is wire.Side.BUY for t in trades], np.bool_)
     block[BID_ROWS], block[ASK_ROWS] = bought, ~bought
-    block[KEY] = trade_keys([_trade_name(t) for t in trades])
+    # Ids are counted per instrument.
+    block[KEY] = keys_within([(t.instrument_name, str(t.trade_id)) for t in trades])
     prices, sizes = floats([t.price for t in trades]), floats([t.size for t in trades])
     batch.add_updates(block, prices, sizes)
 
 
-def _trade_name(trade: wire.Trade) -> str:
-    """Ids are counted per instrument."""
-    return f"{trade.instrument_name}:{trade.trade_id}"
+def _carry_indexes(tickers: Floats) -> None:
+    """Give scanned chains their forwards, as `_forwards` does; numpy's exp, so that bits agree."""
+    exponents = tickers[:, EXPONENT]
+    exponents[:] = tickers[:, TICKER_VALUES + _INDEX] * np.exp(exponents)
+
+
+SCANNER: Final = ByteScanner(scan.scan, finish_tickers=_carry_indexes)
+warm_up: Final = SCANNER.warm_up
 
 
 def _add_open_interest(indexes: list[int], batch: Batch) -> None:

@@ -3,10 +3,11 @@
 universe.py   instruments -> listings
 plan.py       listings -> subscription requests within the limits; session frames
 wire.py       the shapes of the messages
-decode.py     a batch of frames -> blocks of columns
+decode.py     a batch of frames -> the byte scanner, blocks of columns
+scan.py       the byte scanner: books, tickers of options, prints
 """
 
-from feeds.venues.bybit.decode import decode
+from feeds.venues.bybit.decode import decode, warm_up
 from feeds.venues.bybit.plan import (
     LIMITS,
     WS_URL,
@@ -37,4 +38,5 @@ __all__ = [
     "subscriptions",
     "symbol_of_channel",
     "unsubscribe",
+    "warm_up",
 ]

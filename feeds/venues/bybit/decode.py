@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from feeds.bytescan.scanner import ByteScanner
 from feeds.columns import (
     ASK_ROWS,
     BID_ROWS,
@@ -34,8 +35,9 @@ from feeds.columns import (
 )
 from feeds.events import DecodeOut, Flag
 from feeds.sequence import NO_PREVIOUS as COUNTS_ANEW
-from feeds.trade_keys import trade_keys
-from feeds.venues.bybit import wire
+from feeds.trade_keys import keys_within
+from feeds.venues.bybit import scan, wire
+from feeds.venues.bybit.scan import RESTARTED_AT, SEQ_OF_UPDATE_0
 from feeds.venues.bybit.universe import NAME, index_symbol
 
 # A usual frame begins so. Frames of 2023 begin with their id: their topic is read.
@@ -49,12 +51,11 @@ ROUTES: Final = (
 )
 _ROUTES_OF_BYTES: Final = tuple((PREFIX + head.encode(), family) for head, family in ROUTES)
 
-# A row's number is the update id and one: 0 before a change would say that nothing came before it
-# (sequence.py), and here no change stands without a snapshot, not even that of update id 1.
-SEQ_OF_UPDATE_0: Final = 1
-RESTARTED_AT: Final = 1  # a snapshot with this update id, or 0, says that the venue counts anew
 _BLOCK: Final = int(Flag.BLOCK) << FLAGS_SHIFT
 _MARK, _INDEX = TICKER_FIELDS.index("mark"), TICKER_FIELDS.index("index")
+
+SCANNER: Final = ByteScanner(scan.scan, bytes_per=(64, 10, 48))
+warm_up: Final = SCANNER.warm_up
 
 # Takes the frames of one family, by their indexes in ascending order.
 Family = Callable[[list[int], Batch], None]
@@ -73,7 +74,8 @@ def decode(
     """
     batch = Batch(NAME, frames, rx_ns, symbols)
     by_family: defaultdict[str, list[int]] = defaultdict(list)
-    for index, frame in enumerate(frames):
+    for index in SCANNER.take(batch):
+        frame = frames[index]
         family = next((f for head, f in _ROUTES_OF_BYTES if frame.startswith(head)), None)
         if family is None:
             family = _family_of(index, batch)
@@ -160,7 +162,6 @@ def _add_tickers(indexes: list[int], batch: Batch) -> None:
     ex_ns = ints([m.ts for m in messages]) * NS_PER_MS
     tickers = [m.data for m in messages]
     _add_ticker_quotes(tickers, batch.block(frames, listings, ex_ns), batch)
-    _add_indexes(tickers, frames, ex_ns, batch)
     values = floats(
         [t.mark for t in tickers] + [t.iv_bid for t in tickers] + [t.iv_ask for t in tickers]
         + [t.iv_mark for t in tickers] + [t.forward for t in tickers] + [t.index for t in tickers]
@@ -168,6 +169,7 @@ def _add_tickers(indexes: list[int], batch: Batch) -> None:
         + [t.gamma for t in tickers] + [t.vega for t in tickers] + [t.theta for t in tickers]
     ).reshape(len(TICKER_FIELDS), -1)  # fmt: skip
     batch.add_tickers(frames, listings, ex_ns, values)
+    _add_indexes(tickers, frames, ex_ns, batch)
 
 
 def _add_ticker_quotes(tickers: list[wire.Ticker], block: Ints, batch: Batch) -> None:
@@ -208,7 +210,7 @@ def _add_trades(indexes: list[int], batch: Batch) -> None:
     bought = np.array([t.side == "Buy" for t in trades], np.bool_)
     block[BID_ROWS], block[ASK_ROWS] = bought, ~bought
     # Whether an id may name prints of two instruments is not documented.
-    block[KEY] = trade_keys([f"{t.instrument_name} {t.trade_id}" for t in trades])
+    block[KEY] = keys_within([(t.instrument_name, t.trade_id) for t in trades])
     batch.add_updates(block, floats([t.price for t in trades]), floats([t.size for t in trades]))
 
 

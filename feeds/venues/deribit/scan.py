@@ -25,6 +25,7 @@ from feeds.bytescan.grammar import (
     byte_at,
     closed,
     integer,
+    keys_of,
     line_end,
     match,
     member,
@@ -32,6 +33,7 @@ from feeds.bytescan.grammar import (
     number_or_null,
     put_float,
     put_int,
+    skip,
     skip_member,
     string,
     text,
@@ -48,6 +50,7 @@ from feeds.bytescan.records import (
     TICKER,
     TICKER_BYTES,
     TICKER_NAME_BEGIN,
+    TICKER_TIME,
     TICKER_VALUES,
     TIMESTAMP_MAX,
     UPDATE_BYTES,
@@ -82,30 +85,59 @@ _TEXTS: Final = words_of(
     "book.", "ticker.", "trades.",
 )  # fmt: skip
 
-# In the order in which the venue sends them.
-_BOOK_KEYS: Final = words_of(
-    "timestamp", "type", "prev_change_id", "instrument_name", "change_id", "bids", "asks"
+# Keys in the order in which the venue sends them; those without a use are skipped soonest so.
+_BOOK_KEYS: Final = keys_of(
+    "type", "timestamp", "prev_change_id", "instrument_name", "change_id", "bids", "asks"
 )
-_BOOK_COLUMNS: Final = (EX_NS, -1, SEQ_PREV, -1, SEQ)
-_BIDS: Final = 5
+_TYPE, _TIME, _, _NAME, _, _BIDS, _ASKS = range(7)
+_BOOK_COLUMNS: Final = (-1, EX_NS, SEQ_PREV, -1, SEQ)
 _DELTA: Final = BOOK_DELTA_CODE & ~SIDE_BITS
-_ASKS_BIT: Final = 2**6  # the highest: no key before it makes as much
+_ASKS_BIT: Final = 2**_ASKS  # the highest: no key before it makes as much
 _BOOK_ALL: Final = 2**7 - 1
-_TICKER_KEYS: Final = words_of(
-    "timestamp", "greeks", "index_price", "instrument_name", "open_interest", "mark_price",
-    "mark_iv", "bid_iv", "ask_iv", "underlying_price",
+
+_TICKER_WORDS: Final = (
+    "underlying_price", "underlying_index", "timestamp", "stats", "state", "settlement_price",
+    "open_interest", "min_price", "max_price", "mark_price", "mark_iv", "last_price",
+    "interest_rate", "instrument_name", "index_price", "greeks", "estimated_delivery_price",
+    "bid_iv", "best_bid_price", "best_bid_amount", "best_ask_price", "best_ask_amount", "ask_iv",
 )  # fmt: skip
-_TICKER_NEEDED: Final = 2**0 + 2**3
-# Column of TICKER_FIELDS by key; -1 is no number.
-_TICKER_COLUMNS: Final = (-1, -1, 5, -1, 6, 0, 3, 1, 2, 4)
-_GREEK_KEYS: Final = words_of("delta", "gamma", "vega", "theta")
-_FIRST_GREEK: Final = 7
-_TRADE_KEYS: Final = words_of(
-    "timestamp", "price", "amount", "direction", "instrument_name", "trade_seq", "trade_id",
+_TICKER_KEYS: Final = keys_of(*_TICKER_WORDS)
+_TICKER_TIME: Final = _TICKER_WORDS.index("timestamp")
+_TICKER_NAME: Final = _TICKER_WORDS.index("instrument_name")
+_TICKER_GREEKS: Final = _TICKER_WORDS.index("greeks")
+_TICKER_NEEDED: Final = 2**_TICKER_TIME + 2**_TICKER_NAME
+_FIELD_OF: Final = {
+    "underlying_price": "forward", "open_interest": "open_interest", "mark_price": "mark",
+    "mark_iv": "iv_mark", "index_price": "index", "bid_iv": "iv_bid", "ask_iv": "iv_ask",
+}  # fmt: skip
+_UNUSED: Final = -1
+# Column of TICKER_FIELDS by key.
+_TICKER_COLUMNS: Final = tuple(
+    TICKER_FIELDS.index(_FIELD_OF[word]) if word in _FIELD_OF else _UNUSED for word in _TICKER_WORDS
+)
+_GREEK_KEYS: Final = keys_of("vega", "theta", "rho", "gamma", "delta")
+_GREEK_COLUMNS: Final = tuple(
+    TICKER_FIELDS.index(word) if word in TICKER_FIELDS else _UNUSED
+    for word in ("vega", "theta", "rho", "gamma", "delta")
+)
+
+_TRADE_WORDS: Final = (
+    "trade_seq", "trade_id", "timestamp", "tick_direction", "price", "mark_price", "iv",
+    "instrument_name", "index_price", "direction", "contracts", "amount",
+    # Of a structure: left to msgspec.
     "legs", "combo_id", "block_trade_id", "combo_trade_id", "block_rfq_id",
 )  # fmt: skip
-_TRADE_NEEDED: Final = 2**0 + 2**1 + 2**2 + 2**3 + 2**4 + 2**6
-_FIRST_OF_STRUCTURE: Final = 7
+_TRADE_KEYS: Final = keys_of(*_TRADE_WORDS)
+_FIRST_OF_STRUCTURE: Final = _TRADE_WORDS.index("legs")
+_TRADE_SEQ, _TRADE_ID, _TRADE_TIME, _PRICE, _TRADE_NAME, _DIRECTION, _AMOUNT = (
+    _TRADE_WORDS.index(word)
+    for word in (
+        "trade_seq", "trade_id", "timestamp", "price", "instrument_name", "direction", "amount",
+    )
+)  # fmt: skip
+_TRADE_NEEDED: Final = (
+    2**_TRADE_ID + 2**_TRADE_TIME + 2**_PRICE + 2**_TRADE_NAME + 2**_DIRECTION + 2**_AMOUNT
+)
 
 
 def scan(
@@ -207,13 +239,13 @@ def _book(
 
 
 def _book_field(at: Place, found: int, update: Place) -> Place:
-    if found == 1:
+    if found == _TYPE:
         return match(at, _TEXTS, _CHANGE)
-    if found == 3:
+    if found == _NAME:
         return text(at, update + WORDS[NAME_BEGIN])
     value, at = integer(at)
     put_int(update + WORDS[_BOOK_COLUMNS[found]], value)
-    return REFUSED if found == 0 and value > TIMESTAMP_MAX else at
+    return REFUSED if found == _TIME and value > TIMESTAMP_MAX else at
 
 
 def _levels(at: Place, row: Place, rows_end: Place, code: int) -> tuple[Place, Place]:
@@ -272,16 +304,19 @@ def _ticker(at: Place, ticker: Place) -> Place:
 
 
 def _ticker_field(at: Place, found: int, ticker: Place) -> Place:
-    if found == 1:
+    if found == _TICKER_GREEKS:
         return _greeks(at, ticker)
-    if found == 3:
+    if found == _TICKER_NAME:
         return text(at, ticker + WORDS[TICKER_NAME_BEGIN])
-    if found == 0:
+    if found == _TICKER_TIME:
         time, at = integer(at)
-        put_int(ticker + WORDS[1], time)
+        put_int(ticker + WORDS[TICKER_TIME], time)
         return REFUSED if time > TIMESTAMP_MAX else at
+    column = _TICKER_COLUMNS[found]
+    if column == _UNUSED:
+        return skip(at)
     value, at = number_or_null(at)
-    put_float(ticker + WORDS[TICKER_VALUES + _TICKER_COLUMNS[found]], value)
+    put_float(ticker + WORDS[TICKER_VALUES + column], value)
     return at
 
 
@@ -291,12 +326,12 @@ def _greeks(at: Place, ticker: Place) -> Place:
     seen, guess = 0, 0
     while byte_at(at) != CLOSE_OBJECT:
         found, bit, at = member(at, _GREEK_KEYS, guess)
-        if found < 0:
+        if found < 0 or _GREEK_COLUMNS[found] == _UNUSED:
             at = skip_member(at)
         else:
             value, at = number_or_null(at)
-            put_float(ticker + WORDS[TICKER_VALUES + _FIRST_GREEK + found], value)
-            guess = found + 1
+            put_float(ticker + WORDS[TICKER_VALUES + _GREEK_COLUMNS[found]], value)
+        guess = found + 1
         at = closed(at, CLOSE_OBJECT)
         if at == REFUSED or seen & bit:
             return REFUSED
@@ -342,21 +377,21 @@ def _trade(at: Place, update: Place, row: Place) -> Place:
 
 
 def _trade_field(at: Place, found: int, update: Place, row: Place) -> Place:
-    if found == 1 or found == 2:
+    if found == _PRICE or found == _AMOUNT:
         value, at = number(at)
-        put_float(row + WORDS[found - 1], value)
-        return at if 0.0 < value <= (PRICE_MAX if found == 1 else AMOUNT_MAX) else REFUSED
-    if found == 3:
+        put_float(row + WORDS[0 if found == _PRICE else 1], value)
+        return at if 0.0 < value <= (PRICE_MAX if found == _PRICE else AMOUNT_MAX) else REFUSED
+    if found == _DIRECTION:
         return _direction(at, update, row)
-    if found == 4:
+    if found == _TRADE_NAME:
         return text(at, update + WORDS[NAME_BEGIN])
-    if found == 6:
+    if found == _TRADE_ID:
         return _trade_id(at, update)
-    if found >= _FIRST_OF_STRUCTURE:
-        return REFUSED
-    value, at = integer(at)
-    put_int(update + WORDS[EX_NS if found == 0 else SEQ], value)
-    return REFUSED if found == 0 and value > TIMESTAMP_MAX else at
+    if found == _TRADE_SEQ or found == _TRADE_TIME:
+        whole, at = integer(at)
+        put_int(update + WORDS[EX_NS if found == _TRADE_TIME else SEQ], whole)
+        return REFUSED if found == _TRADE_TIME and whole > TIMESTAMP_MAX else at
+    return skip(at) if found < _FIRST_OF_STRUCTURE else REFUSED
 
 
 def _direction(at: Place, update: Place, row: Place) -> Place:

@@ -4,10 +4,11 @@ universe.py   instruments -> listings
 plan.py       listings -> subscription requests within the limits; session frames
 wire.py       the shapes of the messages
 decode.py     a batch of frames -> families of channels; rare messages
+scan.py       the most frequent messages -> records, compiled
 families.py   the messages of a family -> blocks of columns
 """
 
-from feeds.venues.okx.decode import decode
+from feeds.venues.okx.decode import decode, warm_up
 from feeds.venues.okx.plan import (
     LIMITS,
     WS_URL,
@@ -40,4 +41,5 @@ __all__ = [
     "subscriptions",
     "symbol_of_channel",
     "unsubscribe",
+    "warm_up",
 ]

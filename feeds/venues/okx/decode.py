@@ -4,9 +4,10 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from feeds.bytescan.scanner import ByteScanner
 from feeds.columns import Batch
 from feeds.events import DecodeOut
-from feeds.venues.okx import families, wire
+from feeds.venues.okx import families, scan, wire
 from feeds.venues.okx.universe import NAME
 
 # Takes the frames of one family, by their indexes in ascending order.
@@ -28,6 +29,9 @@ FAMILIES: Final[dict[str, Family]] = {
     "index-tickers": families.add_index_tickers,
     "instruments": families.add_instruments,
 }
+SCANNER: Final = ByteScanner(scan.scan, prints_within_ns=families.CACHED_AFTER_NS)
+warm_up: Final = SCANNER.warm_up
+
 _BY_WORD: Final = {name.encode(): family for name, family in FAMILIES.items()}
 
 
@@ -46,7 +50,8 @@ def decode(
     batch = Batch(NAME, frames, rx_ns, symbols)
     by_family: defaultdict[Family, list[int]] = defaultdict(list)
     begin = len(wire.PREFIX)
-    for index, frame in enumerate(frames):
+    for index in SCANNER.take(batch):
+        frame = frames[index]
         family = None
         if frame.startswith(wire.PREFIX):
             family = _BY_WORD.get(frame[begin : frame.find(b'"', begin)])

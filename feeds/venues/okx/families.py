@@ -32,7 +32,7 @@ from feeds.columns import (
     ints,
 )
 from feeds.events import LifecycleNotice, ListingState
-from feeds.trade_keys import trade_keys
+from feeds.trade_keys import keys_within
 from feeds.venues.okx import wire
 from feeds.venues.okx.universe import why_left_out
 
@@ -175,7 +175,7 @@ def add_trades(indexes: list[int], batch: Batch) -> None:
     block[BID_ROWS] = sides > 0
     block[ASK_ROWS] = sides < 0
     # Ids count within an instrument.
-    block[KEY] = trade_keys([f"{t.instrument_name} {t.trade_id}" for t in trades])
+    block[KEY] = keys_within([(t.instrument_name, t.trade_id) for t in trades])
     batch.add_updates(block, prices, sizes)
 
 

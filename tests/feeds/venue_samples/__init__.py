@@ -1,0 +1,15 @@
+"""Short frames of every venue in its documented shape, written by hand: food for mutation."""
+
+from types import ModuleType
+from typing import Final
+
+from tests.feeds.venue_samples import aevo, binance, coincall, derive, gate, thalex
+
+SAMPLES: Final[dict[str, ModuleType]] = {
+    "aevo": aevo,
+    "binance": binance,
+    "coincall": coincall,
+    "derive": derive,
+    "gate": gate,
+    "thalex": thalex,
+}
