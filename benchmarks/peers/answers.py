@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from benchmarks.wire import Case
 
 SIDE, PRICE, SIZE = 1, 2, 3  # columns of levels
+WINDOWS = ("okx books5", "okx bbo-tbt")  # each frame is the whole book
 BOOKS = (
     "book change",
     "okx books",
@@ -122,9 +123,8 @@ def expected_answer(case: "Case") -> Answer:
     symbols = [listing.symbol for listing in case.listings]
     columns = case.columns(case.snapshots + case.frames, case.ids).tolist()
     if case.family in BOOKS:
-        for row in columns:
-            books = answer.books.setdefault(symbols[int(row[0])], ({}, {}))
-            _set(books[int(row[SIDE])], row[PRICE], row[SIZE])
+        for frame in case.snapshots + case.frames:
+            _take_book(frame, case, symbols, answer)
     answer.books = {symbol: book for symbol, book in answer.books.items() if any(book)}
     for row in columns:
         symbol = symbols[int(row[0])]
@@ -137,6 +137,14 @@ def expected_answer(case: "Case") -> Answer:
         elif case.family in MARKS:
             answer.marks[symbol] = row[1]
     return answer
+
+
+def _take_book(frame: bytes, case: "Case", symbols: list[str], answer: Answer) -> None:
+    for n, row in enumerate(case.columns([frame], case.ids).tolist()):
+        symbol = symbols[int(row[0])]
+        if symbol not in answer.books or (n == 0 and case.family in WINDOWS):
+            answer.books[symbol] = {}, {}
+        _set(answer.books[symbol][int(row[SIDE])], row[PRICE], row[SIZE])
 
 
 def _set(levels: Levels, price: float, size: float) -> None:

@@ -59,8 +59,6 @@ NO_CRYPTOFEED: Final = {
     "binance chain": "it has no options of Binance",
 }
 NO_CCXT: Final = {
-    "okx books5": "not driven: its books are",
-    "okx bbo-tbt": "not driven: its books are",
     "okx opt-summary": "it has no such channel",
     "okx option-trades": "it has no such channel",
     "binance depth10": "it reads windows as changes, which leaves a wrong book",
@@ -215,13 +213,20 @@ class Ccxt:
         return found
 
 
+class _Subscribed(dict[str, Any]):
+    """Everything is subscribed: its handlers leave out what is not."""
+
+    def __contains__(self, _message_hash: object) -> bool:
+        return True
+
+
 class _Client:
     """What ccxt's handlers need of a client that nobody waits on."""
 
     url = "none"
 
     def __init__(self) -> None:
-        self.subscriptions: dict[str, Any] = {}
+        self.subscriptions = _Subscribed()
         self.futures: dict[str, Any] = {}
         self.prints: list[Any] | None = None
 
