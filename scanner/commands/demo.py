@@ -53,7 +53,7 @@ def demo(
             "engine.device": device,
             "limits.connect_state_file": str(Path(scratch) / "connects.json"),
         } | {f"venues.{name}.underlyings": list(UNDERLYINGS) for name in venues}
-        pipeline = prepare(load(None, base))
+        pipeline = prepare(load(None, base), at_once=True)
         with EmulatorProcess(seed=seed, listings=listings_count, venues=venues) as emulator:
             urls: dict[str, object] = {
                 f"venues.{name}.{key}": addresses[key]

@@ -9,7 +9,8 @@ from feeds.contract import Listing, ListingKind
 from kernels import compile as kernels_compile
 from kernels import threads
 from scanner import Scanner
-from scanner.commands import progress
+from scanner.commands import live, progress
+from scanner.config import load
 
 WRITES = "import sys; open({path!r}, 'w').write('compiled'); sys.exit({code})"
 
@@ -85,3 +86,13 @@ def test_both_halves_together_are_all_a_tick_and_a_scan_use():
     scanner.tick(1_000_000_000)
     scanner.scan(2_000_000_000)
     assert set(vars(scanner.device)) == used
+
+
+def test_a_demonstration_takes_only_the_byte_scanners_that_are_there(monkeypatch):
+    asked = []
+    monkeypatch.setattr(live, "compiled_before", lambda names: names == ["okx"])
+    monkeypatch.setattr(live, "warm_up", lambda _scanner, venues: asked.append(venues))
+    config = load(None, {"venues.okx.underlyings": ["BTC"], "venues.bybit.underlyings": ["BTC"]})
+    live.prepare(config, at_once=True)
+    live.prepare(config)
+    assert asked == [["okx"], ["okx", "bybit"]]
