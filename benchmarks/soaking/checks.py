@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.soaking.plan import Planted, VenuePlan
-from benchmarks.soaking.world import SoakWorld
+from benchmarks.soaking.world import SECOND_STEPS, SoakWorld
 from feeds.contract import ListingKind
 from feeds.events import ListingState
 from feeds.venue import ChainQuoter
@@ -19,7 +19,6 @@ from scanner.universe import RowState
 
 E9: Final = 10**9
 LEVELS: Final = 10  # Of the emulator's books.
-SECOND_STEPS: Final = 10
 # A venue with many channels and one request a second takes so long to be subscribed again, and a
 # connection that lives again after its limits of retries comes after a pause of up to a minute.
 UNKNOWN_MAX_S: Final = 240.0
@@ -293,7 +292,7 @@ class Watch:
 
     def _heal(self, venue: str, look: Look, now_ns: int) -> None:
         for planted in self._open:
-            # What a fault does shows within a quantum of its beginning.
+            # The first book that a fault meets may move some steps later.
             began = now_ns > planted.at_ns + E9 and now_ns >= planted.end_ns
             number = self.checks[venue].number(planted.symbol)
             if (

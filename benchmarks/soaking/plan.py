@@ -52,8 +52,8 @@ class Planted:
 class VenuePlan:
     """When and what next on one venue.
 
-    Half of the pauses are short, so that faults meet; before the others the venue is whole again,
-    so that what one fault does alone can be told.
+    Two of five pauses are short, so that faults meet; before the others end the venue is whole
+    again, so that what one fault does alone can be told.
     """
 
     name: str

@@ -160,8 +160,9 @@ def _venue_table(found: dict[str, Any]) -> list[str]:
 
 def _kind_table(found: dict[str, Any]) -> list[str]:
     lines = [
-        "Simulated seconds from the end of a fault until every book of the venue was known and right again, and its own no more in doubt; of faults that",
-        "met no other before they were over. Looked at every half second.", "",
+        "Simulated seconds until every book of the venue was known and right again, its connections open, and the book that was hit no more behind: from",
+        "the end of what lasts (silence, restart, burst, clock, disturbed books), from the planting of anything else, so that the time until a frame comes",
+        "along to be hit, or a silence is noticed, is within. Of faults that met no other. Looked at every half second, from the second second on.", "",
         "| fault | planted | struck | alone | p50 s | p99 s | longest s |", "|---|--:|--:|--:|--:|--:|--:|",
     ]  # fmt: skip
     for kind, k in found["kinds"].items():
@@ -176,7 +177,7 @@ def _kind_table(found: dict[str, Any]) -> list[str]:
 def _memory(found: dict[str, Any]) -> list[str]:
     mb, opened, warm = found["samples"]["mb"], found["samples"]["open"], found["warm"]
     return [
-        f"Resident memory of the process, emulators included, a sample every simulated minute: {mb[0]:.0f} MB at the start, {mb[warm]:.0f} MB after the "
+        f"Resident memory of the process, emulators included, every simulated minute, what is free given back to the system before: {mb[0]:.0f} MB at the start, {mb[warm]:.0f} MB after the "
         f"warm-up ({found['samples']['at_s'][warm] / 60:.0f} minutes), {mb[-1]:.0f} MB at the end; slope after the warm-up {found['growth_mb_per_h']:.1f} MB a simulated hour, "
         f"limit {GROWTH_MB_PER_H_MAX:g}. Descriptors: {opened[0]} at the start, {max(opened)} at the most, {opened[-1]} at the end of the run; none, "
         "no thread and no task were left behind it." if not found["violations"] else

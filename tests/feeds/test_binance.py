@@ -196,6 +196,17 @@ def test_samples_of_2025_decode_with_buyers_and_open_interest():
     assert out.skipped == {"other_channel": 1}  # the 24 h ticker
 
 
+@pytest.mark.parametrize(
+    "stream", ["ethusdt@openInterest@260922", "btcusdt@optionMarkPrice", "!index@arr"]
+)
+def test_chains_without_entries_are_counted_as_such(stream: str):
+    # What the venue sends once every option of an expiry has ended.
+    empty = b'{"stream":"%s","data":[]}' % stream.encode()
+    out = clean(binance, [empty, empty], {})
+    assert out.skipped == {"no_entries": 2}
+    assert (out.rows.count, out.tickers.count) == (0, 0)
+
+
 def test_frames_of_the_retired_interface_are_counted_and_give_nothing():
     frames = fixture("binance/ws_samples_tardis_legacy_nbstream_2023-10.jsonl")
     out = decoded(binance, frames, {"BTC-240927-25000-P": 0, "BTC-231001-27500-C": 1})

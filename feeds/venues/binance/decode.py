@@ -65,8 +65,8 @@ def decode(
 ) -> None:
     """Turn a batch of frames into rows; bad frames are counted in `out`, never raised.
 
-    Frames without rows for us are skipped as `answer` (to a request of ours) and `other_channel`;
-    entries of instruments that `symbols` lacks as `unknown_symbol`.
+    Frames without rows for us are skipped as `answer` (to a request of ours), `other_channel` and
+    `no_entries`; entries of instruments that `symbols` lacks as `unknown_symbol`.
     """
     batch = Batch(NAME, frames, rx_ns, symbols)
     by_family: defaultdict[str, list[int]] = defaultdict(list)
@@ -280,6 +280,9 @@ def _flat(
     messages: Sequence[list[Any]], indexes: list[int], batch: Batch
 ) -> tuple[list[Any], Ints, Ints]:
     """Entries of whole messages about listings of ours, their frames and their listing ids."""
+    for message in messages:
+        if not message:
+            batch.skip("no_entries")
     frames = np.repeat(ints(indexes), ints(list(map(len, messages))))
     return batch.known(list(chain.from_iterable(messages)), frames)
 
