@@ -1,7 +1,7 @@
 """Frames of every emulated venue, as its emulator sends them, for the questions about feeds."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,22 +19,39 @@ SEED: Final = 7
 START_NS: Final = 1_790_000_000_000_000_000
 LISTINGS: Final = 200
 STEPS_MAX: Final = 3_000
+USUAL: Final = ChannelOptions()
 # venue, what the peer reads, words that the channel of a frame begins with
 FAMILIES: Final = (
     ("okx", "okx books", "books:"),
     ("okx", "okx books5", "books5:"),
     ("okx", "okx bbo-tbt", "bbo-tbt:"),
     ("okx", "okx opt-summary", "opt-summary:"),
+    ("okx", "okx small opt-summary", "opt-summary:"),
     ("okx", "okx option-trades", "option-trades:"),
     ("bybit", "bybit orderbook.25", "orderbook.25."),
     ("bybit", "bybit ticker", "tickers."),
+    ("bybit", "bybit publicTrade", "publicTrade."),
     ("binance", "binance depth10", ""),
+    ("binance", "binance bookTicker", ""),
+    ("binance", "binance optionTrade", ""),
     ("binance", "binance chain", ""),
+    ("binance", "binance small chain", ""),
 )
+WHOLES: Final = ("okx opt-summary", "okx small opt-summary", "binance chain", "binance small chain")
+# The venues' own chains of BTC have some 750 options (docs/venues/binance.md).
+LISTINGS_OF: Final = {"binance chain": 2_000, "okx opt-summary": 1_500}
 # What is subscribed, one after the other.
-USUAL: Final = ChannelOptions()
-_OPTIONS: Final = {"okx": (USUAL, ChannelOptions(book="window", quotes=True))}
-_ENDS: Final = {"binance depth10": "@depth10@100ms", "binance chain": "@optionMarkPrice"}
+_OPTIONS: Final = {
+    "okx": (USUAL, ChannelOptions(book="window", quotes=True)),
+    "binance": (USUAL, ChannelOptions(book="none", quotes=True)),
+}
+_ENDS: Final = {
+    "binance depth10": "@depth10@100ms",
+    "binance bookTicker": "@bookTicker",
+    "binance optionTrade": "@optionTrade",
+    "binance chain": "@optionMarkPrice",
+    "binance small chain": "@optionMarkPrice",
+}
 
 
 @dataclass
@@ -56,19 +73,20 @@ class Captured:
         return {listing.symbol: n for n, listing in enumerate(self.listings)}
 
 
-def capture(venue: str, wanted: dict[str, int]) -> Captured:
+def capture(venue: str, wanted: dict[str, int], count: int = LISTINGS) -> Captured:
     """Frames by family, as many as wanted of each if the market gives them.
 
     Args:
         venue: name of an emulated one.
         wanted: family of FAMILIES to the number of frames.
+        count: of the market's listings.
     """
-    market = Market(SEED, START_NS, LISTINGS, profile=PROFILES[venue])
+    market = Market(SEED, START_NS, count, profile=PROFILES[venue])
     found: defaultdict[str, list[bytes]] = defaultdict(list)
 
     def take(channel: str, content: bytes) -> None:
-        family = _family_of(venue, channel)
-        if family in wanted and len(found[family]) < wanted[family]:
+        family = _family_of(venue, channel, wanted)
+        if family and len(found[family]) < wanted[family]:
             found[family].append(content)
 
     server = _tapped(venue, market, take)
@@ -77,7 +95,7 @@ def capture(venue: str, wanted: dict[str, int]) -> Captured:
         first += _listen(server, VENUES[venue], options)
     for _ in range(STEPS_MAX):
         server.publish(market.step())
-        if all(len(found[family]) >= count for family, count in wanted.items()):
+        if all(len(found[family]) >= least for family, least in wanted.items()):
             break
     return Captured(dict(found), first, tuple(market.universe.listings))
 
@@ -147,10 +165,12 @@ class _Client:
         return True
 
 
-def _family_of(venue: str, channel: str) -> str:
+def _family_of(venue: str, channel: str, wanted: Container[str]) -> str:
     for of, family, begin in FAMILIES:
-        if of == venue and begin and channel.startswith(begin):
+        if of != venue or family not in wanted:
+            continue
+        if begin and channel.startswith(begin):
             return family
-        if of == venue and family in _ENDS and channel.endswith(_ENDS[family]):
+        if family in _ENDS and channel.endswith(_ENDS[family]):
             return family
     return ""

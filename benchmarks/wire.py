@@ -14,6 +14,7 @@ import random
 import statistics
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ import numpy as np
 from benchmarks import frames
 from benchmarks.peers import decode as msgspec_peer
 from benchmarks.peers.venues import PEERS as MSGSPEC
-from benchmarks.venue_frames import FAMILIES, capture
+from benchmarks.venue_frames import FAMILIES, LISTINGS, LISTINGS_OF, WHOLES, capture
 from feeds.columns import Batch
 from feeds.contract import Listing, ListingKind
 from feeds.events import DecodeOut
@@ -37,7 +38,6 @@ BATCH: Final = 256
 ROUNDS: Final = 15
 START_NS: Final = 1_767_787_200_000_000_000
 FRAMES_OF_CHAIN: Final = 64  # one has all options of an underlying
-WHOLES: Final = ("okx opt-summary", "binance chain")
 PACKAGES: Final = ("msgspec", "numba", "numpy", "orjson", "cryptofeed", "ccxt")
 Work = Callable[[list[bytes]], None]
 
@@ -98,11 +98,13 @@ SNAPSHOTS: Final = {
 def venue_cases() -> list[Case]:
     """Frames of the other venues, as their emulators send them."""
     cases = []
-    for venue in dict.fromkeys(of for of, _, _ in FAMILIES):
-        families = [family for of, family, _ in FAMILIES if of == venue]
-        wanted = {f: FRAMES_OF_CHAIN if f in WHOLES else 2048 for f in families}
-        found = capture(venue, wanted)
-        for family in families:
+    markets: defaultdict[tuple[str, int], dict[str, int]] = defaultdict(dict)
+    for venue, family, _ in FAMILIES:
+        market = (venue, LISTINGS_OF.get(family, LISTINGS))
+        markets[market][family] = FRAMES_OF_CHAIN if family in WHOLES else 2048
+    for (venue, listings), wanted in markets.items():
+        found = capture(venue, wanted, listings)
+        for family in wanted:
             marks = SNAPSHOTS.get(family)
             first = [f for f in found.first if marks and all(mark in f for mark in marks)]
             some = found.frames[family]
@@ -142,7 +144,9 @@ def works_of(case: Case) -> dict[str, Work]:
     if _present("orjson"):
         from benchmarks.peers.dicts import PEERS as ORJSON
 
-        works["orjson"] = lambda batch: _ignore(ORJSON[case.family](batch, ids))
+        other = ORJSON.get(case.family.replace("small ", ""))
+        if other is not None:
+            works["orjson"] = lambda batch: _ignore(other(batch, ids))
     return works
 
 
@@ -173,8 +177,8 @@ def handlers_of(case: Case) -> tuple[dict[str, Any], dict[str, str]]:
     ):  # fmt: skip
         if not _present(library):
             absent[library] = "it is not installed"
-        elif case.family in reasons:
-            absent[library] = reasons[case.family]
+        elif (family := case.family.replace("small ", "")) in reasons:
+            absent[library] = reasons[family]
         else:
             found[library] = kind(case.venue, case.listings)
     return found, absent

@@ -425,7 +425,8 @@ class LiveRun:
         return VenueHealth(
             venue=name,
             connections=open_links,
-            connections_planned=len(session.links),
+            connections_planned=sum(bool(link.ledger.wanted) for link in session.links),
+            deep=None if session.subscriber.tier is None else len(session.subscriber.tier.symbols),
             messages_per_s=messages_per_s,
             gaps=counts["gaps"],
             resyncs=session.counts.resyncs,

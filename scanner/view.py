@@ -331,6 +331,8 @@ def _venue_lines(model: ViewModel) -> list[Text]:
         lines.append(_half(cells))
         if remarks := _remarks(venue):
             lines.append(_half(((f"  {remarks}"[:HALF], AMBER),)))
+        if venue.deep is not None:
+            lines.append(_half(((f"  depth: {_count(venue.deep)} listings", GREY),)))
     return lines if model.across is None else lines + _across_lines(model.across)
 
 

@@ -47,6 +47,7 @@ class VenueHealth:
     offset_ms: float = math.nan
     maintenance: bool = False  # down on purpose, as it said or as the configuration does
     recovering: int = 0  # connections that were lost and are not yet as they were before
+    deep: int | None = None  # listings with depth at once; None where the venue has one tier
 
 
 @dataclass(frozen=True, slots=True)

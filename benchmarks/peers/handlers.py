@@ -52,13 +52,19 @@ NO_CRYPTOFEED: Final = {
     "okx opt-summary": "it has no such channel",
     "bybit orderbook.25": "it subscribes no options of Bybit",
     "bybit ticker": "it subscribes no options of Bybit",
+    "bybit publicTrade": "it subscribes no options of Bybit",
     "binance depth10": "it has no options of Binance",
+    "binance bookTicker": "it has no options of Binance",
+    "binance optionTrade": "it has no options of Binance",
     "binance chain": "it has no options of Binance",
 }
 NO_CCXT: Final = {
     "okx opt-summary": "it has no such channel",
     "okx option-trades": "it has no such channel",
     "binance depth10": "it reads windows as changes, which leaves a wrong book",
+    "bybit publicTrade": "not driven",
+    "binance bookTicker": "not driven",
+    "binance optionTrade": "not driven",
 }
 
 

@@ -51,6 +51,16 @@ _bybit_ticker = _decoder({
 _binance_depth = _decoder({
     "data": _struct("Depth", {"s": str, "T": float, "b": list[_PAIR], "a": list[_PAIR]}),
 })  # fmt: skip
+_bybit_trades = _decoder({
+    "data": list[_struct("Trade", {"s": str, "p": float, "v": float, "S": str, "T": float})],
+})  # fmt: skip
+_binance_quote = _decoder({
+    "data": _struct("Quote", {"s": str, "b": float, "B": float, "a": float, "A": float,
+                              "T": float}),
+})  # fmt: skip
+_binance_trade = _decoder({
+    "data": _struct("Trade", {"s": str, "p": float, "q": float, "S": str, "T": float}),
+})  # fmt: skip
 _MARK = ("mp", "i", "bo", "ao", "bq", "aq", "b", "a", "vo", "d", "t", "g", "v", "E")
 _binance_chain = _decoder({
     "data": list[_struct("Mark", {"s": str} | dict.fromkeys(_MARK, float))],
@@ -128,6 +138,33 @@ def bybit_ticker(frames: list[bytes], rows: dict[str, int]) -> np.ndarray:
     return np.array(out, np.float64).reshape(-1, 17)
 
 
+def bybit_trades(frames: list[bytes], rows: dict[str, int]) -> np.ndarray:
+    """[print, (row, price, size, side, time)] of Bybit."""
+    out: list[float] = []
+    for frame in frames:
+        for d in _bybit_trades(frame).data:
+            out.extend((rows[d.s], d.p, d.v, 1.0 if d.S == "Buy" else -1.0, d.T))
+    return np.array(out, np.float64).reshape(-1, 5)
+
+
+def binance_quote(frames: list[bytes], rows: dict[str, int]) -> np.ndarray:
+    """[frame, (row, bid, bid size, ask, ask size, time)] of Binance."""
+    out: list[float] = []
+    for frame in frames:
+        d = _binance_quote(frame).data
+        out.extend((rows[d.s], d.b, d.B, d.a, d.A, d.T))
+    return np.array(out, np.float64).reshape(-1, 6)
+
+
+def binance_trade(frames: list[bytes], rows: dict[str, int]) -> np.ndarray:
+    """[print, (row, price, size, side, time)] of Binance."""
+    out: list[float] = []
+    for frame in frames:
+        d = _binance_trade(frame).data
+        out.extend((rows[d.s], d.p, d.q, 1.0 if d.S == "BUY" else -1.0, d.T))
+    return np.array(out, np.float64).reshape(-1, 5)
+
+
 def binance_depth(frames: list[bytes], rows: dict[str, int]) -> np.ndarray:
     """Levels of Binance's windows."""
 
@@ -155,9 +192,14 @@ PEERS: Final[dict[str, Peer]] = {
     "okx books5": okx_books,
     "okx bbo-tbt": okx_books,
     "okx opt-summary": okx_summary,
+    "okx small opt-summary": okx_summary,
     "okx option-trades": okx_trades,
     "bybit orderbook.25": bybit_book,
     "bybit ticker": bybit_ticker,
+    "bybit publicTrade": bybit_trades,
     "binance depth10": binance_depth,
+    "binance bookTicker": binance_quote,
+    "binance optionTrade": binance_trade,
     "binance chain": binance_chain,
+    "binance small chain": binance_chain,
 }

@@ -24,8 +24,11 @@ from feeds.emulator.market import STEP_NS, Market, Step
 from feeds.emulator.profiles import PROFILES, Profile
 from feeds.emulator.server import Connection, VenueServer
 from feeds.emulator.servers import SERVERS
+from feeds.emulator.venues.coincall import Account
 from feeds.links import LinkState
 from feeds.record import Record, RecordType
+from feeds.venue import Signer
+from feeds.venues import VENUES
 from scanner.commands.live import ALERTS_NAME
 from scanner.config import ScanConfig, load
 from scanner.pipeline import Pipeline
@@ -309,8 +312,19 @@ class SoakWorld:
                 f"venues.{name}.underlyings": ["BTC", "ETH", "SOL"],
                 f"venues.{name}.rest_url": addresses["rest_url"],
                 f"venues.{name}.ws_url": addresses["ws_url"],
+                f"venues.{name}.experimental": True,
             }
+            if isinstance(VENUES[name], Signer):
+                values[f"venues.{name}.key_file"] = str(self._key_file())
         return load(None, values)
+
+    def _key_file(self) -> Path:
+        """The emulated account, in a file of ours alone."""
+        path = self.folder / "keys.toml"
+        account = Account()
+        path.touch(mode=0o600)
+        path.write_text(f'key = "{account.key}"\nsecret = "{account.secret}"\n')
+        return path
 
     def _counting(self, name: str, deliver: Any) -> Any:
         journaled = self.journaled[name]

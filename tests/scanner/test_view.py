@@ -364,6 +364,14 @@ def test_clock_of_a_venue_is_told_where_it_is_off_by_more_than_a_way_takes(model
     assert "recovering" not in "\n".join(page(model))
 
 
+def test_page_says_how_many_listings_of_a_feed_have_depth(model):
+    tiered = replace(model, venues=(replace(VENUES[0], deep=203), VENUES[1]))
+    lines = page(tiered)
+    (at,) = [n for n, line in enumerate(lines) if "depth: 203 listings" in line]
+    assert "deribit" in lines[at - 1]
+    assert "depth:" not in "\n".join(page(model))
+
+
 def test_contracts_over_all_venues_are_told_with_the_widest_cross_first():
     names = ["deribit", "okx", "binance"]
     members = [option(name) for name in names] + [option(name, strike=95_000) for name in names]

@@ -35,6 +35,7 @@ from feeds.bytescan.grammar import (
     put_int,
     quoted_number,
     skip_member,
+    skip_text,
     string,
     text,
     words_of,
@@ -302,7 +303,7 @@ def _mark(at: Place, update: Place, row: Place, ticker: Place) -> tuple[Place, P
         elif found == _MARK_TIME:
             time, at = _time(at)
         elif found < 0 or _COLUMNS[found] == _UNUSED:
-            at = skip_member(at)
+            at = skip_member(at) if found < 0 else skip_text(at)
         else:
             value, at = quoted_number(at)
             fits = _LEAST[found] <= value <= _MOST[found]

@@ -33,6 +33,7 @@ from feeds.bytescan.grammar import (
     put_int,
     quoted_number,
     skip_member,
+    skip_text,
     string,
     text,
     word_at,
@@ -101,7 +102,7 @@ _TEXTS: Final = words_of(
 )  # fmt: skip
 _TYPES: Final = words_of('"delta"', '"snapshot"')
 _DELTA, _SNAPSHOT = range(2)
-# Behind what is named otherwise, a perpetual, may stand an index listing.
+# No index stands behind what is named so: it need not be looked for.
 _OPTION_ENDS: Final = words_of('-C-USDT"', '-P-USDT"', '-C"', '-P"', '-C-USDC"', '-P-USDC"')
 
 # Keys in the order in which the venue sends them; those without a use are skipped soonest so.
@@ -333,7 +334,7 @@ def _ticker(
             at = text(at, ticker + WORDS[TICKER_NAME_BEGIN])
             name_end = at - ONE
         elif found < 0 or _COLUMNS[found] == _UNUSED:
-            at = skip_member(at)
+            at = skip_member(at) if found < 0 else skip_text(at)
         else:
             value, at = quoted_number(at)
             fits = _LEAST[found] <= value <= _MOST[found]
