@@ -75,8 +75,8 @@ def loopback(found: Row) -> list[str]:
     return [*lines, "",
         f"Inside, one after the other without a socket, us a frame: {inside}. The rest of a live run is receiving (`alone`), the session's own",
         "step for each frame (a turn, counters), and threads that take turns for the interpreter.", "",
-        "Why it is not more: decoding is the largest part, and of the rest nearly all is Python for each frame, which stamps, journals and keeps it",
-        "for itself. What would change it: faster decoding of tickers, which are most of these frames; and one step of the session for all frames",
+        "Why it is not more: what is left is Python for each frame: the session's step, stamping, journaling and keeping it, and its way through the",
+        "handler, which costs more than the compiled decoding inside. What would change it: one step of session, journal and inbox for all frames",
         "of one read of the socket, which could share a stamp, though that changes what `rx_ns` says of a frame within its group.", "",
     ]  # fmt: skip
 
