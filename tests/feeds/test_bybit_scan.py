@@ -248,6 +248,19 @@ def test_unlisted_instruments_leave_no_row_and_are_counted_once_a_message():
     assert out.frames.count == 0
 
 
+def test_an_index_is_told_by_its_perpetual_where_both_are_listed():
+    frames = [TAKEN["ticker of a perpetual"], TAKEN["ticker"]]
+    for ids, rows in (
+        (IDS, [(PERP, 81770.5), (INDEX, 81760.3), (CALL, 21.5)]),
+        ({PERP: 2, CALL: 0}, [(PERP, 81770.5), (CALL, 21.5)]),
+        ({INDEX: 3, CALL: 0}, [(CALL, 21.5)]),
+    ):
+        out = clean(frames, ids)
+        wanted = [(ids[name], mark) for name, mark in rows]
+        assert tuples(out.tickers.view(), "listing_id", "mark") == wanted
+        assert out.skipped == ({} if PERP in ids else {"unknown_symbol": 1})
+
+
 def test_python_and_compiled_scanner_give_the_same():
     frames = [*TAKEN.values(), *LEFT.values()]
     SCANNER.warm_up()
