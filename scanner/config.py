@@ -22,11 +22,11 @@ from scanner.config_source import (
     PREFIX,
     Sources,
     describe,
-    experimental_venues,
     known_venues,
     nearest,
     read_toml,
     unknown_variables,
+    venues_that_say,
 )
 from scanner.errors import ConfigError
 
@@ -334,7 +334,7 @@ def load(path: Path | None = None, overrides: Mapping[str, object] | None = None
         overrides={key: value for key, value in (overrides or {}).items() if value is not None},
     )
     config = _validated(sources, unknown_variables(tuple(ScanConfig.model_fields)))
-    problems = _unasked_experiments(config, sources)
+    problems = (*_unasked_experiments(config, sources), *_depth_without_tiers(config, sources))
     if problems:
         raise ConfigError(problems)
     return config
@@ -437,10 +437,21 @@ def _unknown_venues(merged: Mapping[str, Any], sources: Sources) -> list[str]:
 
 def _unasked_experiments(config: ScanConfig, sources: Sources) -> tuple[str, ...]:
     """What is wrong with experimental venues that are on without their owner saying so."""
-    experimental = experimental_venues()
+    experimental = venues_that_say("EXPERIMENTAL")
     return tuple(
         f"{sources.name(('venues', name))} is experimental: written from documentation alone, "
         f"never seen live; expected experimental = true in [venues.{name}]"
         for name, settings in config.venues.items()
         if name in experimental and settings.enabled and not settings.experimental
+    )
+
+
+def _depth_without_tiers(config: ScanConfig, sources: Sources) -> tuple[str, ...]:
+    """What is wrong with venues of one tier that were given a number of listings with depth."""
+    one_tier = venues_that_say("ONE_TIER")
+    return tuple(
+        f"{sources.name(('venues', name, 'depth_listings'))} was given, and the venue has no best "
+        "prices but those of whole books"
+        for name, settings in config.venues.items()
+        if name in one_tier and settings.depth_listings is not None
     )

@@ -21,7 +21,6 @@ PREFIX: Final = "SCANNER_"
 NESTED: Final = "__"
 FILE_BYTES_MAX: Final = 4_194_304  # 4 MiB: ten thousand venues with every setting spelt out
 # How a venue's module says that it was written from documentation alone (feeds/venue.py).
-_EXPERIMENTAL: Final = "\nEXPERIMENTAL: bool = True\n"
 VALUE_CHARS_MAX: Final = 80  # a message stays one readable line whatever was pasted into the file
 
 _ACCOUNT: Final = re.compile(r"//.*@")  # a user and a password in an address
@@ -136,8 +135,9 @@ def known_venues() -> tuple[str, ...]:
     return tuple(sorted(m.name for m in pkgutil.iter_modules(folders) if m.name[0] != "_"))
 
 
-def experimental_venues() -> tuple[str, ...]:
-    """Names of the venues whose module says EXPERIMENTAL; the text is read, nothing imported."""
+def venues_that_say(word: str) -> tuple[str, ...]:
+    """Names of the venues whose module has the line `WORD: bool = True`; nothing is imported."""
+    line = f"\n{word}: bool = True\n"
     folders = [Path(folder, "venues") for folder in feeds.__path__]
     texts = {
         name: path
@@ -146,7 +146,7 @@ def experimental_venues() -> tuple[str, ...]:
         for path in (folder / f"{name}.py", folder / name / "__init__.py")
         if path.is_file()
     }
-    return tuple(name for name, path in texts.items() if _EXPERIMENTAL in path.read_text())
+    return tuple(name for name, path in texts.items() if line in path.read_text())
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -24,6 +24,7 @@ import feeds
 import kernels
 import scanner
 from feeds import events
+from feeds.tiers import one_tier
 from feeds.venue import is_experimental
 from feeds.venues import VENUES
 from kernels import columns, device
@@ -31,7 +32,7 @@ from kernels.compile import _bit_casts
 from kernels.compile_cuda import KERNELS
 from kernels.laws import METRICS, SCORED
 from kernels.rows import features, trades, updates
-from scanner.config_source import experimental_venues
+from scanner.config_source import venues_that_say
 from scanner.result import FEATURES
 from scanner.sinks import SINKS
 
@@ -134,7 +135,8 @@ def test_every_venue_stands_in_the_table():
 
 def test_configuration_and_code_agree_which_venues_are_experimental():
     said = {name for name, venue in VENUES.items() if is_experimental(venue)}
-    assert said == set(experimental_venues())
+    assert said == set(venues_that_say("EXPERIMENTAL"))
+    assert {n for n, venue in VENUES.items() if one_tier(venue)} == set(venues_that_say("ONE_TIER"))
 
 
 def test_every_sink_stands_in_the_table():

@@ -183,6 +183,17 @@ def test_experimental_venue_is_refused_until_its_table_says_so(write):
     assert not load(write("[venues.odd]\nenabled = false\n")).venues["odd"].enabled
 
 
+def test_depth_is_refused_where_there_are_no_tiers_or_no_books(write):
+    said = "[venues.coincall]\nexperimental = true\ndepth_listings = 5\n"
+    assert problems(write(said)) == [
+        "config.toml: venues.coincall.depth_listings was given, and the venue has no best prices "
+        "but those of whole books"
+    ]
+    (problem,) = problems(write('[venues.okx]\nbook = "none"\ndepth_listings = 5\n'))
+    assert "book = none, expected delta or window" in problem
+    assert load(write("[venues.okx]\ndepth_listings = 5\n")).venues["okx"].depth_listings == 5
+
+
 @pytest.mark.usefixtures("odd_venue")
 def test_recording_of_an_experimental_venue_replays_without_another_word(write):
     recorded = load(write("[venues.odd]\nexperimental = true\n"))

@@ -10,7 +10,6 @@ decode.py     a batch of frames -> blocks of columns
 from feeds.venues.coincall.decode import decode
 from feeds.venues.coincall.plan import (
     LIMITS,
-    ONE_TIER,
     WS_URL,
     channel_of,
     control,
@@ -26,6 +25,7 @@ from feeds.venues.coincall.sign import path
 from feeds.venues.coincall.universe import NAME, REST_URL, discovery, instruments
 
 EXPERIMENTAL: bool = True
+ONE_TIER: bool = True
 
 __all__ = [
     "EXPERIMENTAL",

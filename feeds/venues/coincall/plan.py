@@ -45,7 +45,6 @@ HEARTBEAT: Final = 11  # `c` of its answer
 FINE: Final = 1  # `rc` of what was done
 _PING: Final = '{"action":"heartbeat"}'
 _HEAD: Final = b'{"dt":'
-ONE_TIER: Final = True  # The chain channel has no best prices that an expiry could be judged by.
 
 
 def subscriptions(
