@@ -185,10 +185,11 @@ def test_experimental_venue_is_refused_until_its_table_says_so(write):
 
 def test_depth_is_refused_where_there_are_no_tiers_or_no_books(write):
     said = "[venues.coincall]\nexperimental = true\ndepth_listings = 5\n"
-    assert problems(write(said)) == [
+    (problem,) = problems(write(said))
+    assert problem == (
         "config.toml: venues.coincall.depth_listings was given, and the venue has no best prices "
         "but those of whole books"
-    ]
+    )
     (problem,) = problems(write('[venues.okx]\nbook = "none"\ndepth_listings = 5\n'))
     assert "book = none, expected delta or window" in problem
     assert load(write("[venues.okx]\ndepth_listings = 5\n")).venues["okx"].depth_listings == 5
