@@ -31,7 +31,15 @@ demo: $(STAMP)   ## local venue servers and the scanner on them, one minute, no 
 	@$(BIN)/scanner demo $(ARGS)
 
 test: $(STAMP)   ## the test suite
+ifdef ARGS
 	@$(BIN)/python -m pytest -q $(ARGS)
+else
+	@# Two halves side by side, of about the same length; that of the feeds is printed when both are done.
+	@$(BIN)/python -m pytest -q -p no:cacheprovider tests/feeds > $(VENV)/feeds.log 2>&1 & \
+	feeds=$$!; \
+	$(BIN)/python -m pytest -q tests kernels/laws --ignore=tests/feeds; rest=$$?; \
+	wait $$feeds; first=$$?; cat $(VENV)/feeds.log; [ $$first = 0 ] && [ $$rest = 0 ]
+endif
 
 check: $(STAMP)  ## lint, types, imports, spelling
 	$(BIN)/ruff format --check .
