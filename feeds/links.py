@@ -153,6 +153,7 @@ class Link:
     # No bound of its own: it holds the plan's requests, their bounded retries, and the requests
     # of at most `resync_under_way_max` resyncs.
     outbox: asyncio.Queue[Order] = field(default_factory=asyncio.Queue)
+    sending: Order | None = None  # out of the outbox, and not yet on the wire
     retries: list[tuple[int, Order]] = field(default_factory=list)  # (not before ns, what)
     reader: asyncio.Task[str] | None = None
     drop_reason: str = ""
@@ -181,6 +182,9 @@ class Link:
         self.state = LinkState.BACKOFF
         self.problem = reason
         lost = [*self.ledger.pending, *(order for _, order in self.retries)]
+        if self.sending is not None:
+            lost.append(self.sending)
+            self.sending = None
         while not self.outbox.empty():
             lost.append(self.outbox.get_nowait())
         return lost

@@ -426,7 +426,9 @@ class VenueSession:
                 if link.defer(order, self.clock.now_ns()):
                     self.counts.hour_waits += 1
                     continue
+                link.sending = order  # It dies with the socket, too, while it waits for its place.
                 await self._pace()
+                link.sending = None
                 self._sent(link, order)
                 await socket.send_str(worded(self.venue, order, self.clock.now_ns()))
         except NETWORK_ERRORS as error:

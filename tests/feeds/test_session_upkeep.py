@@ -166,3 +166,17 @@ async def test_notice_of_a_maintenance_quiets_until_the_venue_is_back_and_discov
         await world.accepted("book.A2")
     assert world.session.counts.maintenance_notices == 2
     assert world.session.counts.notices == 2
+
+
+async def test_resync_that_waited_for_its_place_on_a_lost_connection_is_over():
+    world = World()
+    # Instruments, subscription and the first half take the burst; the second half waits.
+    limits = replace(LIMITS, requests_per_s=0.01, request_burst=3)
+    async with running(world, limits=limits, policy=QUIET):
+        await world.accepted("book.A1")
+        world.session.request_resync(["A1"])
+        await world.until(lambda: world.inbox.channels("unsubscribe") == ["book.A1"])
+        assert world.session.resyncs.under_way == {"A1"}
+        await world.server.sockets[0].ws.close()
+        await world.until(lambda: world.inbox.of(RecordType.CONNECTION, "close"))
+        assert world.session.resyncs.under_way == set()
