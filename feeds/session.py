@@ -173,6 +173,8 @@ class VenueSession:
         Args:
             wanted: symbol -> why, for the journal. What is not listed is left out.
         """
+        if self._stopping.is_set():  # A connection begun now would outlive the others.
+            return
         self.discoverer.problem = self.subscriber.follow_depth(wanted) or self.problem
 
     def request_resync(self, symbols: Iterable[str]) -> None:

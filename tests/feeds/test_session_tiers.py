@@ -1,0 +1,68 @@
+"""A session of two tiers: what depth that comes and goes leaves on its connections."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from feeds.contract import Listing, ListingKind
+from feeds.record import RecordType
+from feeds.venue import ChannelOptions, ConnectionPlan, Limits, Request
+from tests.feeds.toy_venue import LIMITS, POLICY, UnsubscribingToy, World, running
+
+BASE = ChannelOptions(book="none", quotes=True)
+DEPTH = ChannelOptions(quotes=False)
+QUIET = replace(POLICY, discovery_every_s=1e6)
+PATIENT = replace(LIMITS, silence_s=10_000.0)
+
+
+class TieredToy(UnsubscribingToy):
+    """Options alone: `quote.X` at their best prices, `book.X` where they have depth."""
+
+    def listing(self, symbol: str) -> Listing:
+        return replace(super().listing(symbol), kind=ListingKind.OPTION)
+
+    def channel(self, symbol: str, options: ChannelOptions) -> str:
+        return f"quote.{symbol}" if options.quotes else f"book.{symbol}"
+
+    def subscriptions(
+        self, listings: Sequence[Listing], options: ChannelOptions, limits: Limits
+    ) -> tuple[ConnectionPlan, ...]:
+        channels = [self.channel(one.symbol, options) for one in listings]
+        size = limits.channels_per_connection
+        return tuple(
+            ConnectionPlan(0, (self.request("subscribe", 100, channels[at : at + size]),))
+            for at in range(0, len(channels), size)
+        )
+
+    def resync(self, symbol: str, options: ChannelOptions, request_id: int) -> tuple[Request, ...]:
+        channels = [self.channel(symbol, options)]
+        return (
+            self.request("unsubscribe", request_id, channels),
+            self.request("subscribe", request_id + 1, channels),
+        )
+
+
+def tiers(**changes):
+    return {"options": BASE, "depth": DEPTH, "limits": PATIENT, "policy": QUIET, **changes}
+
+
+def follow(world: World, *symbols: str) -> None:
+    world.session.follow_depth(dict.fromkeys(symbols, "test"))
+
+
+async def grown(world: World, *symbols: str) -> None:
+    follow(world, *symbols)
+    await world.accepted(*(f"book.{symbol}" for symbol in symbols))
+
+
+async def test_session_that_is_stopped_follows_no_depth():
+    world = World()
+    async with running(world, TieredToy(), **tiers()):
+        await world.accepted("quote.A1")
+        world.session.stop()
+        follow(world, "A1")  # Here its tasks are yet to be cancelled,
+        await asyncio.sleep(0)
+        follow(world, "A1")  # and here a task more would outlive it.
+    follow(world, "A1")
+    assert len(world.session.links) == 1
+    assert world.inbox.of(RecordType.DEPTH) == []
