@@ -149,14 +149,22 @@ class Subscriber:
         self.tier.symbols.difference_update(symbols)
         self.counts.depth_given_back += len(symbols)
         ending = self._forget(symbols, [link for link in self.links if link.deep])
-        self.resync(symbol for symbol in symbols if symbol not in ending)
+        self._begin_anew(symbol for symbol in symbols if symbol not in ending)
 
     def ended(self, link: Link, order: Order) -> None:
         """Begin the best prices of given back listings anew, now that their depth has ended."""
         if link.deep and order.purpose is Purpose.UNSUBSCRIBE:
             assert self.tier is not None
             symbols = map(self.venue.symbol_of_channel, order.request.channels)
-            self.resync(s for s in symbols if s in self.listings and s not in self.tier.symbols)
+            self._begin_anew(
+                s for s in symbols if s in self.listings and s not in self.tier.symbols
+            )
+
+    def _begin_anew(self, symbols: Iterable[str]) -> None:
+        """Ask for best prices, although the book may have been asked for just before."""
+        for symbol in symbols:
+            self.resyncs.finish(symbol)
+            self.resync([symbol])
 
     def _add_link(self, path: str, *, deep: bool) -> Link | None:
         if len(self.links) >= self.limits.connections_max:

@@ -66,3 +66,19 @@ async def test_session_that_is_stopped_follows_no_depth():
     follow(world, "A1")
     assert len(world.session.links) == 1
     assert world.inbox.of(RecordType.DEPTH) == []
+
+
+async def test_best_prices_begin_anew_although_a_resync_of_the_book_was_under_way():
+    world = World()
+    async with running(world, TieredToy(), **tiers()):
+        await world.accepted("quote.A1")
+        await grown(world, "A1")
+        base, deep = world.server.sockets
+        world.server.mute = True
+        world.session.request_resync(["A1"])
+        await world.until(lambda: deep.channels("unsubscribe") == ["book.A1"])
+        follow(world)
+        await world.until(lambda: deep.channels("unsubscribe") == ["book.A1"] * 2)
+        await world.pass_s(1)  # The backoff of a listing that asks again.
+        await world.until(lambda: base.channels("unsubscribe") == ["quote.A1"])
+        await world.until(lambda: base.channels() == ["quote.A1"] * 2)
