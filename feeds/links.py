@@ -207,13 +207,13 @@ class Link:
         return None if self.recovering else b"whole" if whole else b"limit"
 
     def retry(self, now_ns: int) -> None:
-        """Queue the orders whose time to be tried again has come."""
+        """Queue the orders whose time to be tried again has come, and which are still wanted."""
         waiting = []
         for due_ns, order in self.retries:
-            if due_ns <= now_ns:
-                self.outbox.put_nowait(order)
-            else:
+            if due_ns > now_ns:
                 waiting.append((due_ns, order))
+            elif not order.attempt or not self.ledger.wanted.isdisjoint(order.request.channels):
+                self.outbox.put_nowait(order)
         self.retries = waiting
 
 

@@ -461,7 +461,7 @@ class VenueSession:
         unsubscribes = order.purpose is Purpose.UNSUBSCRIBE
         name = "unsubscribe" if unsubscribes else "subscribe"
         self._log_channels(link, name, order.request.channels)
-        self.subscriber.ended(link, order)
+        self.subscriber.sent(link, order)
         if not self.limits.answers:
             self._answered(link, order.request.request_id, None)
 

@@ -151,6 +151,16 @@ class Subscriber:
         ending = self._forget(symbols, [link for link in self.links if link.deep])
         self._begin_anew(symbol for symbol in symbols if symbol not in ending)
 
+    def sent(self, link: Link, order: Order) -> None:
+        """Follow a request that goes out."""
+        if order.purpose is Purpose.UNSUBSCRIBE:
+            self.ended(link, order)
+        elif order.attempt:
+            # Sent again as it was worded, it may ask for what was given back meanwhile.
+            unwanted = sorted(set(order.request.channels) - link.ledger.wanted)
+            if unwanted:
+                self._unsubscribe(link, unwanted)
+
     def ended(self, link: Link, order: Order) -> None:
         """Begin the best prices of given back listings anew, now that their depth has ended."""
         if link.deep and order.purpose is Purpose.UNSUBSCRIBE:

@@ -82,3 +82,26 @@ async def test_best_prices_begin_anew_although_a_resync_of_the_book_was_under_wa
         await world.pass_s(1)  # The backoff of a listing that asks again.
         await world.until(lambda: base.channels("unsubscribe") == ["quote.A1"])
         await world.until(lambda: base.channels() == ["quote.A1"] * 2)
+
+
+async def test_repeated_request_leaves_no_depth_that_was_given_back_meanwhile():
+    world = World()
+    world.server.symbols = ["A1", "A2", "A3"]
+    world.server.unknown = {"book.A1", "book.A3"}
+    async with running(world, TieredToy(), **tiers()):
+        await world.accepted("quote.A3")
+        follow(world, "A1", "A2")
+        await world.until(lambda: "book.A1" in world.inbox.channels("missing"))
+        follow(world, "A1", "A3")
+        deep = world.server.sockets[1]
+        await world.until(lambda: deep.channels("unsubscribe") == ["book.A2"])
+        await world.pass_s(POLICY.retry_cap_s)  # The first request is sent again, with A2 in it.
+        await world.until(lambda: deep.channels("subscribe").count("book.A2") == 2)
+        await world.until(lambda: deep.channels("unsubscribe") == ["book.A2"] * 2)
+        await world.until(lambda: "book.A3" in world.inbox.channels("missing"))
+        before = deep.channels("subscribe").count("book.A3")
+        follow(world, "A1")
+        await world.until(lambda: "book.A3" in deep.channels("unsubscribe"))
+        await world.pass_s(POLICY.retry_cap_s)
+        # Nothing of that request is wanted any more: it is not sent again.
+        assert deep.channels("subscribe").count("book.A3") == before
