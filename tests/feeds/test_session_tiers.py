@@ -105,3 +105,19 @@ async def test_repeated_request_leaves_no_depth_that_was_given_back_meanwhile():
         await world.pass_s(POLICY.retry_cap_s)
         # Nothing of that request is wanted any more: it is not sent again.
         assert deep.channels("subscribe").count("book.A3") == before
+
+
+async def test_depth_without_a_place_is_said_and_asked_for_again_when_there_is_one():
+    world = World()
+    world.server.symbols = ["A1", "A2"]
+    limits = replace(PATIENT, channels_per_connection=1, connections_max=3)
+    async with running(world, TieredToy(), **tiers(limits=limits)):
+        await world.accepted("quote.A1", "quote.A2")
+        follow(world, "A1", "A2")
+        await world.accepted("book.A1")
+        assert world.session.subscriber.tier.symbols == {"A1"}
+        assert (world.session.counts.depth_grown, world.session.counts.no_room) == (1, 1)
+        assert world.session.problem == "depth of 1 listings found no place on any connection"
+        follow(world, "A2")
+        await world.accepted("book.A2")
+        assert world.session.subscriber.tier.symbols == {"A2"}
