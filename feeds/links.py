@@ -95,6 +95,7 @@ class SessionCounts:
     resyncs_duplicate: int = 0
     resyncs_dropped: int = 0  # queue full
     resyncs_postponed: int = 0  # too few requests are left in the connection's hour
+    depth_postponed: int = 0  # changes for which too few requests were left in an hour
     hour_waits: int = 0  # requests that had to wait for the connection's requests an hour
     maintenance_notices: int = 0
     resyncs_unknown: int = 0  # not listed, or no open connection carries the listing
@@ -188,6 +189,13 @@ class Link:
         while not self.outbox.empty():
             lost.append(self.outbox.get_nowait())
         return lost
+
+    def has_spare(self, now_ns: int, kept: int) -> bool:
+        """Whether more than half of an open connection's hour is left beside what is kept of it."""
+        count = self.hour.count
+        if count is None or self.state is not LinkState.OPEN:
+            return True
+        return self.hour.left(now_ns) - kept > count / 2
 
     def defer(self, order: Order, now_ns: int) -> bool:
         """Put an order aside until its place in the connection's hour; pings never wait behind."""

@@ -171,9 +171,15 @@ class VenueSession:
         """Give exactly these options depth, as far as connections go; never waits.
 
         Args:
-            wanted: symbol -> why, for the journal. What is not listed is left out.
+            wanted: symbol -> why, for the journal. What is not listed is left out. Say it again
+                and again: what finds no request of the hour, or no place, is only then followed.
         """
         if self._stopping.is_set():  # A connection begun now would outlive the others.
+            return
+        now_ns = self.clock.now_ns()
+        kept = self.upkeep.kept_requests(now_ns)
+        if not all(link.has_spare(now_ns, kept) for link in self.links):
+            self.counts.depth_postponed += 1
             return
         self.discoverer.problem = self.subscriber.follow_depth(wanted) or self.problem
 

@@ -121,3 +121,24 @@ async def test_depth_without_a_place_is_said_and_asked_for_again_when_there_is_o
         follow(world, "A2")
         await world.accepted("book.A2")
         assert world.session.subscriber.tier.symbols == {"A2"}
+
+
+async def test_depth_takes_half_of_an_hours_requests_and_leaves_the_rest_to_resyncs():
+    world = World()
+    world.server.symbols = ["A1", "A2"]
+    limits = replace(PATIENT, requests_per_hour=8)
+    async with running(world, TieredToy(), **tiers(limits=limits)):
+        await world.accepted("quote.A2")
+        deep = ("A1", "A2")
+        for turn in range(20):
+            follow(world, deep[turn % 2])
+            await world.pass_s(5)
+        link = world.session.links[1]
+        assert link.hour.left(world.time.ns) >= 2
+        assert (link.retries, world.session.counts.hour_waits) == ([], 0)
+        assert world.session.counts.depth_postponed > 10
+        await world.pass_s(3600)
+        grown_before = world.session.counts.depth_grown
+        held = next(iter(world.session.subscriber.tier.symbols))
+        follow(world, *({"A1", "A2"} - {held}))
+        assert world.session.counts.depth_grown == grown_before + 1
