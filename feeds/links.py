@@ -269,7 +269,11 @@ def trouble_of(links: Sequence[Link], problem: str) -> str:
 
     problem: what went wrong with the instruments; a connection that is down matters more.
     """
-    down = [link for link in links if link.state is not LinkState.OPEN and link.problem]
+    down = [
+        link
+        for link in links
+        if link.state is not LinkState.OPEN and link.problem and link.ledger.wanted
+    ]
     if down:
         problem = f"{len(down)} of {len(links)} connections down: {down[0].problem}"
     # The words may be the venue's: no control character reaches a terminal.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from feeds.contract import Listing, ListingKind
 from feeds.record import RecordType
 from feeds.venue import ChannelOptions, ConnectionPlan, Limits, Request
-from tests.feeds.toy_venue import LIMITS, POLICY, UnsubscribingToy, World, running
+from tests.feeds.toy_venue import CHECK_S, LIMITS, POLICY, UnsubscribingToy, World, running
 
 BASE = ChannelOptions(book="none", quotes=True)
 DEPTH = ChannelOptions(quotes=False)
@@ -142,3 +142,17 @@ async def test_depth_takes_half_of_an_hours_requests_and_leaves_the_rest_to_resy
         held = next(iter(world.session.subscriber.tier.symbols))
         follow(world, *({"A1", "A2"} - {held}))
         assert world.session.counts.depth_grown == grown_before + 1
+
+
+async def test_connection_that_carries_nothing_any_more_is_no_trouble():
+    world = World()
+    limits = replace(LIMITS, silence_s=60.0)
+    async with running(world, TieredToy(), **tiers(limits=limits)):
+        await world.accepted("quote.A1")
+        await grown(world, "A1")
+        follow(world)
+        await world.until(lambda: world.server.sockets[1].channels("unsubscribe"))
+        await world.server.sockets[1].ws.close()
+        await world.until(lambda: world.inbox.of(RecordType.CONNECTION, "close"))
+        await world.pass_s(CHECK_S)
+        assert world.session.trouble == ""
