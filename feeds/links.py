@@ -190,12 +190,16 @@ class Link:
             lost.append(self.outbox.get_nowait())
         return lost
 
+    def left(self, now_ns: int) -> float:
+        """Requests of the hour that neither were sent nor wait to be; infinity without a limit."""
+        return self.hour.left(now_ns) - self.outbox.qsize()
+
     def has_spare(self, now_ns: int, kept: int) -> bool:
         """Whether more than half of an open connection's hour is left beside what is kept of it."""
         count = self.hour.count
         if count is None or self.state is not LinkState.OPEN:
             return True
-        return self.hour.left(now_ns) - kept > count / 2
+        return self.left(now_ns) - kept > count / 2
 
     def defer(self, order: Order, now_ns: int) -> bool:
         """Put an order aside until its place in the connection's hour; pings never wait behind."""

@@ -75,6 +75,19 @@ async def test_resync_without_room_in_the_hour_is_postponed_and_not_lost():
         await world.until(lambda: "book.A1" in world.server.sockets[0].channels("unsubscribe"))
 
 
+async def test_resyncs_that_begin_together_share_what_is_left_of_the_hour():
+    world = World()
+    world.server.symbols = ["A1", "A2"]  # Five channels, two requests of four.
+    async with running(world, limits=replace(FEW, requests_per_hour=4), policy=QUIET):
+        await world.accepted("book.A1", "ticker.A2")
+        world.session.request_resync(["A1", "A2"])
+        await world.until(lambda: "book.A1" in world.inbox.channels("unsubscribe"))
+        await world.pass_s(1)
+        counts = world.session.counts
+        assert (counts.resyncs, counts.resyncs_postponed, counts.hour_waits) == (1, 1, 0)
+        assert world.session.resyncs.under_way == set()
+
+
 async def test_resyncs_leave_the_reserve_before_listings_change_and_take_it_after():
     world = World()
     limits = replace(FEW, requests_per_hour=8, **BEFORE_CHANGE)
