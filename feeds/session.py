@@ -258,6 +258,7 @@ class VenueSession:
 
     async def _discover(self) -> bool:
         """Fetch all instruments and follow what changed; False if any of it failed."""
+        self._discovered_ns = self.clock.now_ns()  # Or the watch would ask again while this does.
         await self._admit(self.rest_url)
         found, complete = await self.discoverer.ask(self._http)
         self._discovered_ns = self.clock.now_ns()
