@@ -95,6 +95,7 @@ class SessionCounts:
     resyncs_duplicate: int = 0
     resyncs_dropped: int = 0  # queue full
     resyncs_postponed: int = 0  # too few requests are left in the connection's hour
+    depth_postponed: int = 0  # changes for which too few requests were left in an hour
     hour_waits: int = 0  # requests that had to wait for the connection's requests an hour
     maintenance_notices: int = 0
     resyncs_unknown: int = 0  # not listed, or no open connection carries the listing
@@ -153,6 +154,7 @@ class Link:
     # No bound of its own: it holds the plan's requests, their bounded retries, and the requests
     # of at most `resync_under_way_max` resyncs.
     outbox: asyncio.Queue[Order] = field(default_factory=asyncio.Queue)
+    sending: Order | None = None  # out of the outbox, and not yet on the wire
     retries: list[tuple[int, Order]] = field(default_factory=list)  # (not before ns, what)
     reader: asyncio.Task[str] | None = None
     drop_reason: str = ""
@@ -181,9 +183,23 @@ class Link:
         self.state = LinkState.BACKOFF
         self.problem = reason
         lost = [*self.ledger.pending, *(order for _, order in self.retries)]
+        if self.sending is not None:
+            lost.append(self.sending)
+            self.sending = None
         while not self.outbox.empty():
             lost.append(self.outbox.get_nowait())
         return lost
+
+    def left(self, now_ns: int) -> float:
+        """Requests of the hour that neither were sent nor wait to be; infinity without a limit."""
+        return self.hour.left(now_ns) - self.outbox.qsize()
+
+    def has_spare(self, now_ns: int, kept: int) -> bool:
+        """Whether more than half of an open connection's hour is left beside what is kept of it."""
+        count = self.hour.count
+        if count is None or self.state is not LinkState.OPEN:
+            return True
+        return self.left(now_ns) - kept > count / 2
 
     def defer(self, order: Order, now_ns: int) -> bool:
         """Put an order aside until its place in the connection's hour; pings never wait behind."""
@@ -203,13 +219,13 @@ class Link:
         return None if self.recovering else b"whole" if whole else b"limit"
 
     def retry(self, now_ns: int) -> None:
-        """Queue the orders whose time to be tried again has come."""
+        """Queue the orders whose time to be tried again has come, and which are still wanted."""
         waiting = []
         for due_ns, order in self.retries:
-            if due_ns <= now_ns:
-                self.outbox.put_nowait(order)
-            else:
+            if due_ns > now_ns:
                 waiting.append((due_ns, order))
+            elif not order.attempt or not self.ledger.wanted.isdisjoint(order.request.channels):
+                self.outbox.put_nowait(order)
         self.retries = waiting
 
 
@@ -257,7 +273,11 @@ def trouble_of(links: Sequence[Link], problem: str) -> str:
 
     problem: what went wrong with the instruments; a connection that is down matters more.
     """
-    down = [link for link in links if link.state is not LinkState.OPEN and link.problem]
+    down = [
+        link
+        for link in links
+        if link.state is not LinkState.OPEN and link.problem and link.ledger.wanted
+    ]
     if down:
         problem = f"{len(down)} of {len(links)} connections down: {down[0].problem}"
     # The words may be the venue's: no control character reaches a terminal.

@@ -53,7 +53,7 @@ class Resyncer:
                 self.counts.resyncs_unknown += 1
                 self.queue.finish(symbol)
                 continue
-            if link.hour.left(now_ns) < len(requests) + self.upkeep.kept_requests(now_ns):
+            if link.left(now_ns) < len(requests) + self.upkeep.kept_requests(now_ns):
                 self.counts.resyncs_postponed += 1
                 self.queue.postpone(symbol, now_ns + round(self.policy.resync_cap_s * 1e9))
                 continue

@@ -171,8 +171,16 @@ class VenueSession:
         """Give exactly these options depth, as far as connections go; never waits.
 
         Args:
-            wanted: symbol -> why, for the journal. What is not listed is left out.
+            wanted: symbol -> why, for the journal. What is not listed is left out. Say it again
+                and again: what finds no request of the hour, or no place, is only then followed.
         """
+        if self._stopping.is_set():  # A connection begun now would outlive the others.
+            return
+        now_ns = self.clock.now_ns()
+        kept = self.upkeep.kept_requests(now_ns)
+        if not all(link.has_spare(now_ns, kept) for link in self.links):
+            self.counts.depth_postponed += 1
+            return
         self.discoverer.problem = self.subscriber.follow_depth(wanted) or self.problem
 
     def request_resync(self, symbols: Iterable[str]) -> None:
@@ -250,6 +258,7 @@ class VenueSession:
 
     async def _discover(self) -> bool:
         """Fetch all instruments and follow what changed; False if any of it failed."""
+        self._discovered_ns = self.clock.now_ns()  # Or the watch would ask again while this does.
         await self._admit(self.rest_url)
         found, complete = await self.discoverer.ask(self._http)
         self._discovered_ns = self.clock.now_ns()
@@ -426,7 +435,9 @@ class VenueSession:
                 if link.defer(order, self.clock.now_ns()):
                     self.counts.hour_waits += 1
                     continue
+                link.sending = order  # It dies with the socket, too, while it waits for its place.
                 await self._pace()
+                link.sending = None
                 self._sent(link, order)
                 await socket.send_str(worded(self.venue, order, self.clock.now_ns()))
         except NETWORK_ERRORS as error:
@@ -457,7 +468,7 @@ class VenueSession:
         unsubscribes = order.purpose is Purpose.UNSUBSCRIBE
         name = "unsubscribe" if unsubscribes else "subscribe"
         self._log_channels(link, name, order.request.channels)
-        self.subscriber.ended(link, order)
+        self.subscriber.sent(link, order)
         if not self.limits.answers:
             self._answered(link, order.request.request_id, None)
 

@@ -108,8 +108,9 @@ class Subscriber:
         deep = self.tier is not None and symbol in self.tier.symbols
         return self.depth if self.depth is not None and deep else self.options
 
-    def _place(self, plans: Iterable[ConnectionPlan], *, deep: bool) -> None:
-        """Carry plans on connections with room, or on new ones."""
+    def _place(self, plans: Iterable[ConnectionPlan], *, deep: bool) -> list[str]:
+        """Carry plans on connections with room, or on new ones; returns channels without any."""
+        missing: list[str] = []
         existing = [link for link in self.links if link.deep == deep]
         for plan in plans:
             room = self.limits.channels_per_connection
@@ -118,14 +119,16 @@ class Subscriber:
             if link is None:
                 self.counts.no_room += len(plan.channels)
                 self.log(RecordType.SUBSCRIPTION, -1, "missing", msgspec.json.encode(plan.channels))
+                missing += plan.channels
                 continue
             for request in plan.requests:
                 link.ledger.carry(request)
                 if link.state is LinkState.OPEN:
                     link.outbox.put_nowait(Order(request))
+        return missing
 
     def _grow(self, listings: list[Listing]) -> str:
-        """Ask for the depth of listings; where the limits leave no room, none of them gets any."""
+        """Ask for the depth of listings; what finds no place stays in the lower tier."""
         assert self.tier is not None
         if not listings:
             return ""
@@ -135,9 +138,10 @@ class Subscriber:
             self.counts.no_room += len(listings)
             return str(error)
         self.tier.symbols.update(listing.symbol for listing in listings)
-        self.counts.depth_grown += len(listings)
-        self._place(plans, deep=True)
-        return ""
+        missing = {self.venue.symbol_of_channel(c) for c in self._place(plans, deep=True)}
+        self.tier.symbols -= missing
+        self.counts.depth_grown += len(listings) - len(missing)
+        return f"depth of {len(missing)} listings found no place on any connection" * bool(missing)
 
     def _give_back(self, symbols: list[str]) -> None:
         """Let the depth of listings go; their best prices begin anew with a resync.
@@ -149,14 +153,32 @@ class Subscriber:
         self.tier.symbols.difference_update(symbols)
         self.counts.depth_given_back += len(symbols)
         ending = self._forget(symbols, [link for link in self.links if link.deep])
-        self.resync(symbol for symbol in symbols if symbol not in ending)
+        self._begin_anew(symbol for symbol in symbols if symbol not in ending)
+
+    def sent(self, link: Link, order: Order) -> None:
+        """Follow a request that goes out."""
+        if order.purpose is Purpose.UNSUBSCRIBE:
+            self.ended(link, order)
+        elif order.attempt:
+            # Sent again as it was worded, it may ask for what was given back meanwhile.
+            unwanted = sorted(set(order.request.channels) - link.ledger.wanted)
+            if unwanted:
+                self._unsubscribe(link, unwanted)
 
     def ended(self, link: Link, order: Order) -> None:
         """Begin the best prices of given back listings anew, now that their depth has ended."""
         if link.deep and order.purpose is Purpose.UNSUBSCRIBE:
             assert self.tier is not None
             symbols = map(self.venue.symbol_of_channel, order.request.channels)
-            self.resync(s for s in symbols if s in self.listings and s not in self.tier.symbols)
+            self._begin_anew(
+                s for s in symbols if s in self.listings and s not in self.tier.symbols
+            )
+
+    def _begin_anew(self, symbols: Iterable[str]) -> None:
+        """Ask for best prices, although the book may have been asked for just before."""
+        for symbol in symbols:
+            self.resyncs.finish(symbol)
+            self.resync([symbol])
 
     def _add_link(self, path: str, *, deep: bool) -> Link | None:
         if len(self.links) >= self.limits.connections_max:

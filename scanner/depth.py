@@ -8,16 +8,14 @@ traded. What the session makes of it is in the journal, so that a replay needs n
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from feeds.contract import ListingKind
 from scanner.result import ScanResult
-
-if TYPE_CHECKING:
-    from scanner.universe import Universe
+from scanner.universe import RowState, Universe
 
 SECOND_NS: Final = 1_000_000_000
 EVERY_NS: Final = 5 * SECOND_NS
@@ -51,13 +49,18 @@ class Candidates:
     trades_per_s: NDArray[np.float32]
 
 
-def candidates(result: ScanResult, universe: "Universe", venue: str) -> Candidates:
-    """The live options of a venue; asks the result for metrics, so before the next tick."""
+def candidates(result: ScanResult, universe: Universe, venue: str) -> Candidates:
+    """The live options of a venue; asks the result for metrics, so before the next tick.
+
+    What was listed since the scan, by a drain of a full inbox, is not among them.
+    """
     symbols = universe.symbols(venue)
     rows = np.fromiter(symbols.values(), np.int64, len(symbols))
     names = np.array(list(symbols), np.object_)
-    option = universe.columns.at(rows.astype(np.uint32)).kind == ListingKind.OPTION
-    rows, names = rows[option], names[option]
+    columns = universe.columns.at(rows.astype(np.uint32))
+    live = (columns.kind == ListingKind.OPTION) & (columns.state == RowState.LIVE)
+    live &= rows < result.score.shape[1]
+    rows, names = rows[live], names[live]
     columns = universe.columns.at(rows.astype(np.uint32))
     forward = result.metrics["forward"][rows].astype(np.float64)
     years = (columns.expiry_ns - result.now_ns) / YEAR_NS

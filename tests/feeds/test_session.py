@@ -335,6 +335,21 @@ async def test_discovery_is_not_repeated_before_its_time():
         await world.until(lambda: len(world.server.asked) == 2)
 
 
+async def test_discovery_that_takes_long_is_not_asked_for_again_meanwhile():
+    world = World()
+    world.server.released.clear()
+    async with running(world):
+        await world.accepted("book.A1")
+        asked = len(world.server.asked)
+        world.server.held = True
+        await world.pass_s(POLICY.discovery_every_s)
+        await world.until(lambda: len(world.server.asked) == asked + 1)
+        await world.pass_s(1)  # The watch looks, and the answer is still to come.
+        world.server.released.set()
+        await world.until(lambda: world.session.counts.discoveries == asked + 1)
+        assert not world.session._discovery_wanted.is_set()
+
+
 async def test_new_listing_opens_a_new_connection_where_there_is_no_room():
     world = World()
     async with running(world, limits=replace(LIMITS, channels_per_connection=3)):

@@ -75,6 +75,19 @@ async def test_resync_without_room_in_the_hour_is_postponed_and_not_lost():
         await world.until(lambda: "book.A1" in world.server.sockets[0].channels("unsubscribe"))
 
 
+async def test_resyncs_that_begin_together_share_what_is_left_of_the_hour():
+    world = World()
+    world.server.symbols = ["A1", "A2"]  # Five channels, two requests of four.
+    async with running(world, limits=replace(FEW, requests_per_hour=4), policy=QUIET):
+        await world.accepted("book.A1", "ticker.A2")
+        world.session.request_resync(["A1", "A2"])
+        await world.until(lambda: "book.A1" in world.inbox.channels("unsubscribe"))
+        await world.pass_s(1)
+        counts = world.session.counts
+        assert (counts.resyncs, counts.resyncs_postponed, counts.hour_waits) == (1, 1, 0)
+        assert world.session.resyncs.under_way == set()
+
+
 async def test_resyncs_leave_the_reserve_before_listings_change_and_take_it_after():
     world = World()
     limits = replace(FEW, requests_per_hour=8, **BEFORE_CHANGE)
@@ -166,3 +179,17 @@ async def test_notice_of_a_maintenance_quiets_until_the_venue_is_back_and_discov
         await world.accepted("book.A2")
     assert world.session.counts.maintenance_notices == 2
     assert world.session.counts.notices == 2
+
+
+async def test_resync_that_waited_for_its_place_on_a_lost_connection_is_over():
+    world = World()
+    # Instruments, subscription and the first half take the burst; the second half waits.
+    limits = replace(LIMITS, requests_per_s=0.01, request_burst=3)
+    async with running(world, limits=limits, policy=QUIET):
+        await world.accepted("book.A1")
+        world.session.request_resync(["A1"])
+        await world.until(lambda: world.inbox.channels("unsubscribe") == ["book.A1"])
+        assert world.session.resyncs.under_way == {"A1"}
+        await world.server.sockets[0].ws.close()
+        await world.until(lambda: world.inbox.of(RecordType.CONNECTION, "close"))
+        assert world.session.resyncs.under_way == set()

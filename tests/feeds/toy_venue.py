@@ -238,6 +238,7 @@ class Server:
     refuses: bool = False
     mute: bool = False  # takes requests and says nothing
     stuck: bool = False  # stops reading: a half-open connection
+    held: bool = False  # keeps the instruments back until it is released
     bodies: list[tuple[int, bytes]] = field(default_factory=list)  # given before the real ones
     asked: list[str] = field(default_factory=list)
     posted: list[bytes] = field(default_factory=list)
@@ -252,6 +253,8 @@ class Server:
         if self.bodies:
             status, body = self.bodies.pop(0)
         self.changed.set()
+        if self.held:
+            await self.released.wait()
         return web.Response(status=status, body=body)
 
     async def websocket(self, request: web.Request) -> web.WebSocketResponse:

@@ -1,7 +1,11 @@
 """Which options get depth: by rank, with patience, within bounds."""
 
+from dataclasses import replace
+
 import numpy as np
 
+from feeds.contract import ListingKind
+from scanner.config import EngineSettings, ScanConfig
 from scanner.depth import (
     EVERY_NS,
     FLAGGED,
@@ -12,11 +16,15 @@ from scanner.depth import (
     TRADED,
     Candidates,
     DepthChooser,
+    candidates,
     ranked,
 )
+from scanner.engine import Scanner
+from tests.kernels.market import SECOND, START_NS, ToyMarket, listings
 
 NAN = float("nan")
 NOW_NS = 1_700_000_000 * 10**9
+SMALL = ScanConfig(engine=EngineSettings(listings_capacity=128, depth_slots_capacity=64))
 
 
 def market(**options: tuple[float, float, float]) -> Candidates:
@@ -93,3 +101,26 @@ def test_it_is_due_every_five_seconds():
     chooser.choose(near(2), NOW_NS)
     assert not chooser.due(NOW_NS + EVERY_NS - 1)
     assert chooser.due(NOW_NS + EVERY_NS)
+
+
+def test_candidates_are_the_options_of_the_scan_that_are_still_listed():
+    members = listings(40)
+    market, scanner = ToyMarket(members, 5), Scanner(SMALL)
+    scanner.add(members)
+    now_ns = START_NS + SECOND
+    scanner.apply(*market.second(now_ns))
+    result = scanner.scan(now_ns)
+    options = [one for one in members if one.kind == ListingKind.OPTION]
+    venue = options[0].venue
+    before = candidates(result, scanner.universe, venue)
+    expected = {one.symbol for one in options if one.venue == venue}
+    assert set(before.symbols) == expected
+    # An inbox that was full during the scan is drained behind it: some options end, some come.
+    ended = options[0].symbol
+    scanner.universe.retire(scanner.universe.symbols(venue)[ended], now_ns)
+    scanner.add([replace(options[0], symbol="new")])
+    after = candidates(result, scanner.universe, venue)
+    assert set(after.symbols) == expected - {ended}
+    at = [before.symbols.index(symbol) for symbol in after.symbols]
+    assert np.array_equal(after.distance, before.distance[at], equal_nan=True)
+    assert np.array_equal(after.score, before.score[at], equal_nan=True)

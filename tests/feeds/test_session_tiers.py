@@ -1,0 +1,158 @@
+"""A session of two tiers: what depth that comes and goes leaves on its connections."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from feeds.contract import Listing, ListingKind
+from feeds.record import RecordType
+from feeds.venue import ChannelOptions, ConnectionPlan, Limits, Request
+from tests.feeds.toy_venue import CHECK_S, LIMITS, POLICY, UnsubscribingToy, World, running
+
+BASE = ChannelOptions(book="none", quotes=True)
+DEPTH = ChannelOptions(quotes=False)
+QUIET = replace(POLICY, discovery_every_s=1e6)
+PATIENT = replace(LIMITS, silence_s=10_000.0)
+
+
+class TieredToy(UnsubscribingToy):
+    """Options alone: `quote.X` at their best prices, `book.X` where they have depth."""
+
+    def listing(self, symbol: str) -> Listing:
+        return replace(super().listing(symbol), kind=ListingKind.OPTION)
+
+    def channel(self, symbol: str, options: ChannelOptions) -> str:
+        return f"quote.{symbol}" if options.quotes else f"book.{symbol}"
+
+    def subscriptions(
+        self, listings: Sequence[Listing], options: ChannelOptions, limits: Limits
+    ) -> tuple[ConnectionPlan, ...]:
+        channels = [self.channel(one.symbol, options) for one in listings]
+        size = limits.channels_per_connection
+        return tuple(
+            ConnectionPlan(0, (self.request("subscribe", 100, channels[at : at + size]),))
+            for at in range(0, len(channels), size)
+        )
+
+    def resync(self, symbol: str, options: ChannelOptions, request_id: int) -> tuple[Request, ...]:
+        channels = [self.channel(symbol, options)]
+        return (
+            self.request("unsubscribe", request_id, channels),
+            self.request("subscribe", request_id + 1, channels),
+        )
+
+
+def tiers(**changes):
+    return {"options": BASE, "depth": DEPTH, "limits": PATIENT, "policy": QUIET, **changes}
+
+
+def follow(world: World, *symbols: str) -> None:
+    world.session.follow_depth(dict.fromkeys(symbols, "test"))
+
+
+async def grown(world: World, *symbols: str) -> None:
+    follow(world, *symbols)
+    await world.accepted(*(f"book.{symbol}" for symbol in symbols))
+
+
+async def test_session_that_is_stopped_follows_no_depth():
+    world = World()
+    async with running(world, TieredToy(), **tiers()):
+        await world.accepted("quote.A1")
+        world.session.stop()
+        follow(world, "A1")  # Here its tasks are yet to be cancelled,
+        await asyncio.sleep(0)
+        follow(world, "A1")  # and here a task more would outlive it.
+    follow(world, "A1")
+    assert len(world.session.links) == 1
+    assert world.inbox.of(RecordType.DEPTH) == []
+
+
+async def test_best_prices_begin_anew_although_a_resync_of_the_book_was_under_way():
+    world = World()
+    async with running(world, TieredToy(), **tiers()):
+        await world.accepted("quote.A1")
+        await grown(world, "A1")
+        base, deep = world.server.sockets
+        world.server.mute = True
+        world.session.request_resync(["A1"])
+        await world.until(lambda: deep.channels("unsubscribe") == ["book.A1"])
+        follow(world)
+        await world.until(lambda: deep.channels("unsubscribe") == ["book.A1"] * 2)
+        await world.pass_s(1)  # The backoff of a listing that asks again.
+        await world.until(lambda: base.channels("unsubscribe") == ["quote.A1"])
+        await world.until(lambda: base.channels() == ["quote.A1"] * 2)
+
+
+async def test_repeated_request_leaves_no_depth_that_was_given_back_meanwhile():
+    world = World()
+    world.server.symbols = ["A1", "A2", "A3"]
+    world.server.unknown = {"book.A1", "book.A3"}
+    async with running(world, TieredToy(), **tiers()):
+        await world.accepted("quote.A3")
+        follow(world, "A1", "A2")
+        await world.until(lambda: "book.A1" in world.inbox.channels("missing"))
+        follow(world, "A1", "A3")
+        deep = world.server.sockets[1]
+        await world.until(lambda: deep.channels("unsubscribe") == ["book.A2"])
+        await world.pass_s(POLICY.retry_cap_s)  # The first request is sent again, with A2 in it.
+        await world.until(lambda: deep.channels("subscribe").count("book.A2") == 2)
+        await world.until(lambda: deep.channels("unsubscribe") == ["book.A2"] * 2)
+        await world.until(lambda: "book.A3" in world.inbox.channels("missing"))
+        before = deep.channels("subscribe").count("book.A3")
+        follow(world, "A1")
+        await world.until(lambda: "book.A3" in deep.channels("unsubscribe"))
+        await world.pass_s(POLICY.retry_cap_s)
+        # Nothing of that request is wanted any more: it is not sent again.
+        assert deep.channels("subscribe").count("book.A3") == before
+
+
+async def test_depth_without_a_place_is_said_and_asked_for_again_when_there_is_one():
+    world = World()
+    world.server.symbols = ["A1", "A2"]
+    limits = replace(PATIENT, channels_per_connection=1, connections_max=3)
+    async with running(world, TieredToy(), **tiers(limits=limits)):
+        await world.accepted("quote.A1", "quote.A2")
+        follow(world, "A1", "A2")
+        await world.accepted("book.A1")
+        assert world.session.subscriber.tier.symbols == {"A1"}
+        assert (world.session.counts.depth_grown, world.session.counts.no_room) == (1, 1)
+        assert world.session.problem == "depth of 1 listings found no place on any connection"
+        follow(world, "A2")
+        await world.accepted("book.A2")
+        assert world.session.subscriber.tier.symbols == {"A2"}
+
+
+async def test_depth_takes_half_of_an_hours_requests_and_leaves_the_rest_to_resyncs():
+    world = World()
+    world.server.symbols = ["A1", "A2"]
+    limits = replace(PATIENT, requests_per_hour=8)
+    async with running(world, TieredToy(), **tiers(limits=limits)):
+        await world.accepted("quote.A2")
+        deep = ("A1", "A2")
+        for turn in range(20):
+            follow(world, deep[turn % 2])
+            await world.pass_s(5)
+        link = world.session.links[1]
+        assert link.hour.left(world.time.ns) >= 2
+        assert (link.retries, world.session.counts.hour_waits) == ([], 0)
+        assert world.session.counts.depth_postponed > 10
+        await world.pass_s(3600)
+        grown_before = world.session.counts.depth_grown
+        held = next(iter(world.session.subscriber.tier.symbols))
+        follow(world, *({"A1", "A2"} - {held}))
+        assert world.session.counts.depth_grown == grown_before + 1
+
+
+async def test_connection_that_carries_nothing_any_more_is_no_trouble():
+    world = World()
+    limits = replace(LIMITS, silence_s=60.0)
+    async with running(world, TieredToy(), **tiers(limits=limits)):
+        await world.accepted("quote.A1")
+        await grown(world, "A1")
+        follow(world)
+        await world.until(lambda: world.server.sockets[1].channels("unsubscribe"))
+        await world.server.sockets[1].ws.close()
+        await world.until(lambda: world.inbox.of(RecordType.CONNECTION, "close"))
+        await world.pass_s(CHECK_S)
+        assert world.session.trouble == ""
