@@ -78,7 +78,7 @@ async def become_live(world: SoakWorld, watch: Watch) -> None:
         looks = {name: check.look() for name, check in watch.checks.items()}
         if all(look.compared and not len(look.unknown) for look in looks.values()):
             for check in watch.checks.values():
-                check.keep_listed_kinds()
+                check.expect_what_is_listed()
             return
     for name, look in looks.items():
         if not look.compared or len(look.unknown):

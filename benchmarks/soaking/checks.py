@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.soaking.plan import Planted, VenuePlan
-from benchmarks.soaking.world import SECOND_STEPS, SoakWorld
+from benchmarks.soaking.world import QUANTUM_NS, SECOND_STEPS, SoakWorld
 from feeds.contract import ListingKind
+from feeds.emulator.faults import FRAME_FAULTS
 from feeds.events import ListingState
 from feeds.venue import ChainQuoter
 from feeds.venues import VENUES
@@ -27,6 +28,8 @@ UNLISTED_MAX_S: Final = 960.0
 # A venue that sends no book to begin with: after a lost connection an option is unknown until its
 # book moves, since its quotes are superseded once it had a book. Options that are asleep take long.
 NEWS_MAX_S: Final = 1800.0
+WITH_STRIKES: Final = FRAME_FAULTS | {"half_open"}
+UNSTRUCK_S: Final = 200  # What has met no frame for so long is taken for over.
 UNKNOWN: Final = c.GAP | c.NO_STATE | c.EXPIRED
 
 
@@ -65,7 +68,8 @@ class VenueCheck:
         self.server = world.servers[name]
         listings = self.server.market.universe.listings
         self._number = {listing.symbol: n for n, listing in enumerate(listings)}
-        self.kinds = {ListingKind.OPTION, ListingKind.PERP}
+        kind = self.server.market.universe.kind
+        self._expected = (kind == ListingKind.OPTION) | (kind == ListingKind.PERP)
         # Only a venue that quotes whole chains has quotes at known times.
         self._quotes = isinstance(VENUES[name], ChainQuoter)
         self._unknown_max_s = NEWS_MAX_S if self._quotes else UNKNOWN_MAX_S
@@ -76,18 +80,21 @@ class VenueCheck:
         self.touched_ns = np.zeros(len(listings), np.int64)
         self.longest_s = 0.0
 
-    def keep_listed_kinds(self) -> None:
-        """Expect no kind of which the adapter lists nothing (its perpetuals stand elsewhere)."""
+    def expect_what_is_listed(self) -> None:
+        """Expect no kind of an underlying of which the adapter lists nothing: it is not asked for.
+
+        Binance's perpetuals stand under another host, and OKX has options on two coins.
+        """
         self._refresh()
-        kind = self.server.market.universe.kind
-        self.kinds = {k for k in self.kinds if (self._rows[kind == int(k)] >= 0).any()}
+        universe = self.server.market.universe
+        family = universe.underlying * len(ListingKind) + universe.kind
+        self._expected &= np.isin(family, family[self._rows >= 0])
 
     def look(self) -> Look:
         """Compare every known book."""
         self._refresh()
         market, state = self.server.market, self.world.live.pipeline.scanner.state
-        wanted = np.isin(market.universe.kind, [int(kind) for kind in self.kinds])
-        live = np.flatnonzero((market.state == ListingState.LIVE) & wanted)
+        live = np.flatnonzero((market.state == ListingState.LIVE) & self._expected)
         rows = self._rows[live]
         unlisted, live, rows = live[rows < 0], live[rows >= 0], rows[rows >= 0]
         known = state.columns.validity[rows] & UNKNOWN == 0
@@ -195,6 +202,7 @@ class VenueCheck:
         self.since_ns[away & (self.since_ns == 0)] = now_ns
         waited_s = (now_ns - np.maximum(self.since_ns, self.touched_ns)) / E9
         waited_s[~away] = 0.0
+        waited_s[look.unlisted] = (now_ns - self.since_ns[look.unlisted]) / E9
         limit_s = np.full(len(away), self._unknown_max_s)
         limit_s[look.unlisted] = UNLISTED_MAX_S
         if len(look.unknown):
@@ -267,6 +275,7 @@ class Watch:
                 planted.alone = other.alone = False
         self.planted.append(planted)
         self._open.append(planted)
+        planted.struck = self._struck(planted)
         self.checks[planted.venue].touch(planted)
 
     def look(self) -> None:
@@ -287,22 +296,39 @@ class Watch:
                     name,
                     f"{symbol} is unknown {waited_s:.0f} s after the last fault that touched it",
                 )
-                check.touched_ns[number] = now_ns  # Told once.
+                check.since_ns[number] = check.touched_ns[number] = now_ns  # Told once.
             self._heal(name, look, now_ns)
 
     def _heal(self, venue: str, look: Look, now_ns: int) -> None:
+        """Note which faults of a venue are over."""
         for planted in self._open:
-            # The first book that a fault meets may move some steps later.
-            began = now_ns > planted.at_ns + E9 and now_ns >= planted.end_ns
-            number = self.checks[venue].number(planted.symbol)
-            if (
-                planted.venue == venue
-                and began
-                and self.whole[venue]
-                and number not in look.doubted
-            ):
-                planted.healed_ns = now_ns
+            if planted.venue == venue and self._ended(planted, now_ns):
+                behind = self.checks[venue].number(planted.symbol) in look.doubted
+                if self.whole[venue] and not behind:
+                    planted.healed_ns = now_ns
         self._open = [planted for planted in self._open if not planted.healed_ns]
+
+    def _ended(self, planted: Planted, now_ns: int) -> bool:
+        """Whether the cause is over: that of single frames with the last that was hit.
+
+        A half-open connection is one until its silence is noticed.
+        """
+        if planted.kind in WITH_STRIKES:
+            struck = self._struck(planted)
+            if struck > planted.struck:
+                planted.struck, planted.hit = struck, True
+                if planted.kind in FRAME_FAULTS:
+                    planted.end_ns = now_ns - QUANTUM_NS
+            if not planted.hit and now_ns < planted.at_ns + UNSTRUCK_S * E9:
+                return False
+            planted.alone &= planted.hit
+        return now_ns >= planted.end_ns + QUANTUM_NS
+
+    def _struck(self, planted: Planted) -> int:
+        """How often a kind has struck on a venue; half-open connections, how many were lost."""
+        if planted.kind == "half_open":
+            return self.world.live.sessions[planted.venue].counts.disconnects
+        return self.world.servers[planted.venue].faults.struck.get(planted.kind, 0)
 
     def fail(self, venue: str, what: str) -> None:
         """Note a violation."""

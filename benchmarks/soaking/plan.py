@@ -26,13 +26,18 @@ KINDS: Final = (
 # Faults that take whole connections: every book of the venue is touched.
 WIDE: Final = frozenset({"disconnect", "restart", "half_open", "refuse", "limit", "slow", "huge"})
 QUIET: Final = frozenset({"empty_book", "crossed_book"})  # Orders would take what crosses.
+LASTING: Final = QUIET | {"silence", "restart", "burst", "slow", "clock_step"}
 ONE_CHANNEL: Final = WIDE | QUIET | {"burst", "expire", "list"}
 HALF_OPEN_S: Final = 400.0  # Longer than any venue's silence.
 
 
 @dataclass(slots=True)
 class Planted:
-    """One fault. end_ns: when its cause has ended; alone: no other met it before it was over."""
+    """One fault.
+
+    end_ns: when its cause has ended; alone: no other met it before it was over; struck: how often
+    its kind had struck on the venue when last looked at; hit: whether it has struck since.
+    """
 
     kind: str
     venue: str
@@ -41,6 +46,8 @@ class Planted:
     end_ns: int
     alone: bool = True
     healed_ns: int = 0
+    struck: int = 0
+    hit: bool = False
 
     @property
     def wide(self) -> bool:
@@ -99,7 +106,7 @@ class VenuePlan:
             assert server.faults.add(fault)
         if kind in ("limit_rest", "unknown_kind"):
             world.live.sessions[self.name].request_discovery()
-        seconds = 0.0 if kind in ("half_open", "skew") else max(f.seconds for f in faults)
+        seconds = max(fault.seconds for fault in faults) if kind in LASTING else 0.0
         touched = "" if everywhere else symbol
         return Planted(kind, self.name, touched, now_ns, now_ns + round(seconds * E9))
 

@@ -128,7 +128,7 @@ def _run(found: dict[str, Any]) -> list[str]:
         f"- input: {sum(v['listings'] for v in venues)} listings on {len(venues)} venues over one market, {sum(v['frames'] for v in venues):,} frames, {told['events']:,} event rows, {told['tickers']:,} ticker rows",
         f"- faults: {sum(k['planted'] for k in found['kinds'].values()):,} planted, the last {options['calm_s']:.0f} simulated seconds without",
         f"- books compared with the market's, level by level: {sum(v['compared'] for v in venues):,}; known and wrong: {sum(v['wrong'] for v in venues)}; "
-        f"behind a frame that a fault took, which nothing shows before the next: {sum(v['excused'] for v in venues):,}",
+        f"behind a frame that a fault took, which nothing shows before the next: {sum(v['excused'] for v in venues):,}, most of them on half-open connections until their silence is noticed",
         f"- scans: {told['scans']:,}; alert messages: {found['alerts']:,}, the same bytes in the replay" + (" (**not**)" if any("alerts are other" in v["what"] for v in bad) else ""),
         f"- journal: {found['journal']['records']:,} records in {found['journal']['segments']} segments, {found['journal']['bytes'] / 1e9:.2f} GB; "
         f"records lost: {told['journal_lost']}; ticks missed: {told['overruns']}",
@@ -161,8 +161,8 @@ def _venue_table(found: dict[str, Any]) -> list[str]:
 def _kind_table(found: dict[str, Any]) -> list[str]:
     lines = [
         "Simulated seconds until every book of the venue was known and right again, its connections open, and the book that was hit no more behind: from",
-        "the end of what lasts (silence, restart, burst, clock, disturbed books), from the planting of anything else, so that the time until a frame comes",
-        "along to be hit, or a silence is noticed, is within. Of faults that met no other. Looked at every half second, from the second second on.", "",
+        "the last frame that was hit, from the end of what lasts (silence, restart, burst, clock, disturbed books), from the planting of anything else, so",
+        "that the time until a silence is noticed is within. Of faults that met no other. Looked at every half second: 0.5 is at once.", "",
         "| fault | planted | struck | alone | p50 s | p99 s | longest s |", "|---|--:|--:|--:|--:|--:|--:|",
     ]  # fmt: skip
     for kind, k in found["kinds"].items():
