@@ -202,6 +202,22 @@ def test_messages_have_the_documented_fields_and_no_others(name: str):
                 }
 
 
+async def test_whoever_missed_the_end_of_a_maintenance_hears_it_with_the_next_connection():
+    async with VenueWorld(INDIA) as world:
+        await world.live()
+        assert world.session.counts.maintenance_notices == 1
+        assert not world.session.in_maintenance
+        world.session.upkeep.notice(world.time.ns, down=True)
+        assert world.session.in_maintenance
+        await world.fault(1, kind="disconnect")
+        for _ in range(60):  # Whoever is down on purpose is not hurried.
+            await world.run(10)
+            if not world.session.in_maintenance:
+                break
+        assert world.session.counts.maintenance_notices == 2
+        assert not world.session.in_maintenance  # Without it, for a quarter of an hour.
+
+
 def test_windows_of_the_short_dialect_have_fifteen_levels_at_most():
     many = [(float(n), 1.0) for n in range(1, 21)]
     window = SHORT.window("X", Sides(many[::-1], many), 1, 2, 3)
