@@ -29,6 +29,7 @@ from tests.feeds.delta_frames import (
     v2_ticker,
 )
 from tests.feeds.emulator_client import START_NS
+from tests.feeds.test_venue_battery import busy
 from tests.feeds.venue_world import VenueWorld
 
 EXACT = ("mark", "index", "open_interest")
@@ -173,6 +174,21 @@ async def test_windows_are_followed_to_the_tick(name: str):
             await world.run(5)
             assert world.wrong() == []
         assert world.counts.get("frame_errors", 0) == 0
+
+
+@both
+async def test_windows_are_right_again_with_the_second_after_the_clock_went_back(name: str):
+    async with VenueWorld(name, book="window") as world:
+        await world.live()
+        symbol = busy(world)
+        await world.run(5)
+        before = world.counts["snapshots"]
+        await world.fault(0, kind="clock_step", ms=-30_000, seconds=60.0)
+        await world.run(10)
+        assert world.counts["snapshots"] > before
+        assert symbol not in world.wrong()
+        # The short dialect's windows have no number but their time.
+        assert bool(world.counts.get("duplicates")) == (name == INDIA)
 
 
 @both
