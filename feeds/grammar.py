@@ -78,6 +78,15 @@ _SHORT_DATE: Final = r"(?P<date>[0-9]{6})"
 _LONG_DATE: Final = r"(?P<date>[0-9]{8})"
 _PLAIN: Final = "{root}-{date}-{strike}-{right}"
 
+# Both platforms of the venue. Its MV-... straddles are two options, so no names of this grammar.
+_DELTA: Final = Grammar(
+    "C-BTC-90000-310126",
+    re.compile(rf"{_RIGHT}-{_COIN}-{_STRIKE}-{_SHORT_DATE}"),
+    "{right}-{root}-{strike}-{date}",
+    "DDMMYY",
+    hour=12,
+)
+
 GRAMMARS: Final[Mapping[str, Grammar]] = {
     "deribit": Grammar(
         "MATIC_USDC-9MAR24-1d02-C",
@@ -122,14 +131,8 @@ GRAMMARS: Final[Mapping[str, Grammar]] = {
         marks="_",
         quote="USDC",
     ),
-    # The venue's MV-... straddles are two options, so no names of this grammar.
-    "delta": Grammar(
-        "C-BTC-90000-310126",
-        re.compile(rf"{_RIGHT}-{_COIN}-{_STRIKE}-{_SHORT_DATE}"),
-        "{right}-{root}-{strike}-{date}",
-        "DDMMYY",
-        hour=12,
-    ),
+    "delta": _DELTA,
+    "delta_india": _DELTA,
     "gate": Grammar(
         "BTC_USDT-20211130-65000-C",
         re.compile(rf"(?P<root>[A-Z0-9]{{1,16}}_[A-Z]{{1,16}})-{_LONG_DATE}-{_STRIKE}-{_RIGHT}"),

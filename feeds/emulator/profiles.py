@@ -6,7 +6,7 @@ are plausible ones of the venues' pages, simplified: one tick but for a knee, on
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 
@@ -152,6 +152,10 @@ DELTA: Final = Profile(
     ),
     hour=12, width=1.4, share=0.5, depth=50.0, expiries=7, lag_steps=4,
 )  # fmt: skip
+# The same products on a platform with books of its own.
+DELTA_INDIA: Final = replace(
+    DELTA, venue="delta_india", width=1.5, share=0.4, depth=30.0, expiries=6, lag_steps=5
+)
 BULLISH: Final = Profile(
     "bullish",
     (
@@ -218,6 +222,7 @@ PROFILES: Final[Mapping[str, Profile]] = {
         BYBIT,
         DERIVE,
         DELTA,
+        DELTA_INDIA,
         BULLISH,
         AEVO,
         THALEX,

@@ -10,7 +10,7 @@ from feeds.emulator.venues.binance import BinanceServer
 from feeds.emulator.venues.bullish import BullishServer
 from feeds.emulator.venues.bybit import BybitServer
 from feeds.emulator.venues.coincall import CoincallServer
-from feeds.emulator.venues.delta import DeltaServer
+from feeds.emulator.venues.delta import DeltaIndiaServer, DeltaServer
 from feeds.emulator.venues.derive import DeriveServer
 from feeds.emulator.venues.gate import GateServer
 from feeds.emulator.venues.okx import OkxServer
@@ -23,6 +23,7 @@ SERVERS: Final[Mapping[str, type[VenueServer]]] = {
     "bybit": BybitServer,
     "derive": DeriveServer,
     "delta": DeltaServer,
+    "delta_india": DeltaIndiaServer,
     "bullish": BullishServer,
     "aevo": AevoServer,
     "thalex": ThalexServer,

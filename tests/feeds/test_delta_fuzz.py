@@ -68,6 +68,7 @@ SHAPES = {
         short_ticker(entry(), entry(CALL)),
         frame(p="5", sy=f"MARK:{CALL}", ts=AT_US, type="mark_price"),
         frame(p=5, sy=INDEX, ts=None, type="spot_price"),
+        frame(event="snapshot", status="live", timestamp=AT_US, type="system_status"),
     ],
 }
 WORDS = st.sampled_from(

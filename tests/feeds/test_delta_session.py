@@ -290,6 +290,21 @@ def test_what_an_operator_should_know_is_a_notice():
     assert (over.maintenance, later.maintenance) == (False, None)
 
 
+@pytest.mark.parametrize(
+    ("event", "status", "down"),
+    [
+        ("snapshot", "maintenance", True),
+        ("snapshot", "live", False),
+        ("snapshot", "degraded_mode", False),
+        ("app_status_update", "degraded_mode", None),
+    ],
+)
+def test_the_first_status_of_a_subscription_says_whether_the_venue_is_down(event, status, down):
+    control = INDIA.control(frame(event=event, status=status, timestamp=1, type="system_status"))
+    assert control is not None
+    assert control.maintenance is down
+
+
 def test_a_book_that_could_not_be_sent_is_asked_for_again():
     failed = frame(action="error", msg="Snapshot load failed.", symbol=CALL, type="l2_updates")
     assert DELTA.control(failed) == Control(resync=(CALL,), notice="Snapshot load failed.")

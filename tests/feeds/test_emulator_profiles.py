@@ -93,6 +93,7 @@ def test_deribit_s_messages_are_those_of_before_there_were_profiles() -> None:
         ("binance", "BTC-260922-60000-C", "BTCUSDT", 1.0, "USDT", "linear"),
         ("derive", "BTC-20260922-60000-C", "BTC-PERP", 1.0, "USDC", "linear"),
         ("delta", "C-BTC-60000-220926", "BTCUSD", 0.001, "USD", "linear"),
+        ("delta_india", "C-BTC-60000-220926", "BTCUSD", 0.001, "USD", "linear"),
         ("bullish", "BTC-USDC-20260922-60000-C", "BTC-USDC-PERP", 1.0, "USDC", "linear"),
         ("gate", "BTC_USDT-20260922-60000-C", "BTC_USDT", 0.01, "USDT", "linear"),
         ("coincall", "BTCUSD-22SEP26-60000-C", "BTCUSD", 1.0, "USD", "linear"),
@@ -107,7 +108,7 @@ def test_each_venue_spells_prices_and_sizes_in_its_own_way(
         multiplier, price_ccy, settle,
     )  # fmt: skip
     assert universe.listings[universe.ids[perp]].kind == ListingKind.PERP
-    hour = 12 if venue == "delta" else 8
+    hour = 12 if venue in ("delta", "delta_india") else 8
     assert listing.expiry_ns == (20_718 * 24 + hour) * 3_600 * E9  # 2026-09-22
 
 

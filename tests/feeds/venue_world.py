@@ -31,7 +31,8 @@ from tests.feeds.toy_venue import HandTime
 SENTINEL = b'{"sentinel":'
 FRAME_BYTES_MAX = 1 << 20
 SECOND_STEPS = 10
-QUOTED_AT_ONCE = {"deribit", "okx", "delta", "bullish"}  # a channel of best prices, on change
+# These have a channel of best prices, on change.
+QUOTED_AT_ONCE = {"deribit", "okx", "delta", "delta_india", "bullish"}
 POLICY = SessionPolicy(
     close_s=0.05, retry_cap_s=1.0, resync_cap_s=2.0, stable_s=5.0, first_data_s=5.0,
     discovery_min_s=1.0, discovery_every_s=20.0,

@@ -1,8 +1,8 @@
-"""Stage 1 of 8, simulated: a server that speaks Delta's long dialect over the market.
+"""Stage 1 of 8, simulated: a server that speaks one of Delta's dialects over the market.
 
 GET /v2/products in pages, a WebSocket at /. Channels are named `name:symbol`, the symbol being an
 instrument or a word for all of a kind. An answer lists what was accepted and says nothing of the
-rest. Book frames of a listing count up by one; sizes are whole contracts; times are microseconds.
+rest. Book frames of a listing count up by one. How all of it is spelled: delta_dialects.py.
 """
 
 from collections.abc import Sequence
@@ -15,17 +15,16 @@ from aiohttp import web
 
 from feeds.contract import E9, Listing, ListingKind
 from feeds.emulator.books import Ids
-from feeds.emulator.ladders import Level, Sides, changes, ladders, print_of, standing
+from feeds.emulator.ladders import Sides, changes, ladders, print_of, standing
 from feeds.emulator.market import STEP_NS, Market, Step
 from feeds.emulator.server import Connection, VenueServer
+from feeds.emulator.venues.delta_dialects import LONG, SHORT, Dialect, Message
 from feeds.events import ListingState
 
 NS_PER_US: Final = 1_000
 HEARTBEAT_NS: Final = 5 * E9
 MARK_STEPS: Final = 20
 SECOND_STEPS: Final = 10
-OF_INSTRUMENT: Final = ("l1_orderbook", "l2_updates", "l2_orderbook", "v2/ticker")
-OF_KIND: Final = ("all_trades", "mark_price")
 KINDS: Final = {"call_options": "C", "put_options": "P", "perpetual_futures": None}
 _encode: Final = msgspec.json.Encoder(order="sorted").encode  # as the venue's keys stand
 
@@ -48,10 +47,12 @@ _read_call: Final = msgspec.json.Decoder(_Call).decode
 
 
 class DeltaServer(VenueServer):
-    """The emulated Delta."""
+    """The emulated Delta, global: long words."""
 
     WS_PATH: ClassVar[str] = "/"
     KIND_FIELD: ClassVar[str] = "contract_type"
+    BOOK_WORDS: ClassVar[tuple[str, ...]] = (LONG.BOOK, LONG.WINDOW, LONG.QUOTE)
+    DIALECT: ClassVar[Dialect] = LONG
 
     def __init__(self, market: Market, seed: int) -> None:
         """Take a market; `start` opens the port."""
@@ -102,29 +103,34 @@ class DeltaServer(VenueServer):
     def exists(self, channel: str) -> bool:
         """Say whether a channel can be subscribed now."""
         name, _, what = channel.partition(":")
-        if name in OF_KIND and what in KINDS:
+        if name in self.DIALECT.of_kind and what in KINDS:
             return True
         number = self._numbers.get(what, -1)
         if number < 0:
-            return name == "product_updates"
+            return name == self.DIALECT.STATUS
         if self._kinds[number] is None:
-            return name == "v2/spot_price"
-        return name in OF_INSTRUMENT and bool(self.market.state[number] == ListingState.LIVE)
+            return name == self.DIALECT.INDEX
+        live = self.market.state[number] == ListingState.LIVE
+        return name in self.DIALECT.of_instrument and bool(live)
 
     def first(self, channel: str) -> Sequence[bytes]:
-        """Books and tickers as they stand."""
+        """Books and tickers as they stand, the status where it is told."""
         name, _, what = channel.partition(":")
         number = self._numbers.get(what, -1)
-        if name == "v2/ticker":
-            return [_encode(self._tickers(np.array([number], np.int64))[0])]
-        if name not in OF_INSTRUMENT:
-            return ()
-        sides = standing(self.market.books, np.array([number]))[0]
-        if name == "l2_updates":
-            return [_encode(self._book(number, "snapshot", sides))]
-        if name == "l1_orderbook":  # Whether the venue begins with one is not known.
-            return [_encode(self._top(number, sides))]
-        return [_encode(self._window(number, sides))]
+        content: Message | None = None
+        if name == self.DIALECT.STATUS:
+            content = self.DIALECT.status(self._now_us())
+        elif name == self.DIALECT.TICKER:
+            content = self._tickers(np.array([number], np.int64))[0]
+        elif name in self.DIALECT.of_instrument:
+            sides = standing(self.market.books, np.array([number]))[0]
+            if name == self.DIALECT.BOOK:
+                content = self._book(number, "snapshot", sides)
+            elif name == self.DIALECT.QUOTE:  # Whether the venue begins with one is not known.
+                content = self._quote(number, sides)
+            else:
+                content = self._window(number, sides)
+        return () if content is None else [_encode(content)]
 
     def publish(self, step: Step) -> None:
         """Send what a step changed to those who listen."""
@@ -133,62 +139,58 @@ class DeltaServer(VenueServer):
         self._publish_books(step)
         self._publish_tickers(step)
         if step.index % SECOND_STEPS == 0:
-            for coin, terms in enumerate(self.market.universe.profile.terms):
-                price = f"{float(self.market.prices.spot[coin]):.6f}"
-                self._send(f"v2/spot_price:{terms.index}", {
-                    "type": "v2/spot_price", "symbol": terms.index, "price": price,
-                    "timestamp": self._now_us(),
-                })  # fmt: skip
+            self._publish_indexes()
         if step.index % MARK_STEPS == 0:
             self._publish_marks()
 
     def _publish_trades(self, step: Step) -> None:
         for trade in step.trades:
-            item = self.market.universe.listings[trade.listing]
-            price, size = print_of(self.market.books, trade)
-            roles = ("taker", "maker") if trade.side > 0 else ("maker", "taker")
-            self._send(f"all_trades:{self._kinds[trade.listing]}", {
-                "type": "all_trades", "symbol": item.symbol, "price": f"{price:.2f}",
-                "size": round(size), "buyer_role": roles[0], "seller_role": roles[1],
-                # The venue's times are unique; its prints have no other identity.
-                "timestamp": self._now_us(STEP_NS * 9 // 10) + trade.trade_id % 997,
-            })  # fmt: skip
+            symbol = self.market.universe.listings[trade.listing].symbol
+            printed = print_of(self.market.books, trade)
+            # The venue's times are unique; its prints have no other identity.
+            at_us = self._now_us(STEP_NS * 9 // 10) + trade.trade_id % 997
+            content = self.DIALECT.trade(symbol, printed, trade.side, at_us, self._now_us())
+            self._send(f"{self.DIALECT.TRADE}:{self._kinds[trade.listing]}", content)
 
     def _publish_books(self, step: Step) -> None:
-        books = self.market.books
+        books, words = self.market.books, self.DIALECT
         old = ladders(books, step.touched, step.old_ticks, step.old_lots)
         new = standing(books, step.touched)
         for number, before, after in zip(step.touched.tolist(), old, new, strict=True):
             symbol = self.market.universe.listings[number].symbol
-            if f"l2_updates:{symbol}" in self.listened:
+            if f"{words.BOOK}:{symbol}" in self.listened:
                 moved = changes(before, after)
-                self._send(f"l2_updates:{symbol}", self._book(number, "update", moved))
-            if f"l1_orderbook:{symbol}" in self.listened and _best(before) != _best(after):
-                self._send(f"l1_orderbook:{symbol}", self._top(number, after))
-            if f"l2_orderbook:{symbol}" in self.listened:
-                self._send(f"l2_orderbook:{symbol}", self._window(number, after))
+                self._send(f"{words.BOOK}:{symbol}", self._book(number, "update", moved))
+            if f"{words.QUOTE}:{symbol}" in self.listened and _best(before) != _best(after):
+                self._send(f"{words.QUOTE}:{symbol}", self._quote(number, after))
+            if f"{words.WINDOW}:{symbol}" in self.listened:
+                self._send(f"{words.WINDOW}:{symbol}", self._window(number, after))
 
     def _publish_tickers(self, step: Step) -> None:
         listings = self.market.universe.listings
-        names = [f"v2/ticker:{listings[n].symbol}" for n in step.tickers.tolist()]
-        heard = np.array([name in self.listened for name in names], bool)
-        ids = step.tickers[heard]
-        if len(ids):
-            for content in self._tickers(ids):
-                self._send(f"v2/ticker:{content['symbol']}", content)
+        names = [f"{self.DIALECT.TICKER}:{listings[n].symbol}" for n in step.tickers.tolist()]
+        heard = [k for k, name in enumerate(names) if name in self.listened]
+        if heard:
+            for k, content in zip(heard, self._tickers(step.tickers[heard]), strict=True):
+                self._send(names[k], content)
+
+    def _publish_indexes(self) -> None:
+        for coin, terms in enumerate(self.market.universe.profile.terms):
+            price = float(self.market.prices.spot[coin])
+            content = self.DIALECT.index(terms.index, price, self._now_us())
+            self._send(f"{self.DIALECT.INDEX}:{terms.index}", content)
 
     def _publish_marks(self) -> None:
-        if not any(name.startswith("mark_price:") for name in self.listened):
+        prefix = f"{self.DIALECT.MARK}:"
+        if not any(name.startswith(prefix) for name in self.listened):
             return
         ids = np.flatnonzero(self.market.state == ListingState.LIVE)
         for number, row in zip(ids.tolist(), self.market.tickers(ids), strict=True):
             symbol = self.market.universe.listings[number].symbol
-            self._send(f"mark_price:{self._kinds[number]}", {
-                "type": "mark_price", "symbol": f"MARK:{symbol}", "price": f"{row['mark']:.6f}",
-                "timestamp": self._now_us(),
-            })  # fmt: skip
+            content = self.DIALECT.mark(symbol, row["mark"], self._now_us())
+            self._send(f"{prefix}{self._kinds[number]}", content)
 
-    def _send(self, channel: str, content: dict[str, Any]) -> None:
+    def _send(self, channel: str, content: Message) -> None:
         if channel not in self.listened:
             return
         frame = _encode(content)
@@ -198,52 +200,29 @@ class DeltaServer(VenueServer):
     def _now_us(self, before_ns: int = 0) -> int:
         return (self.market.now_ns - before_ns) // NS_PER_US + self.skew_ms * 1000
 
-    def _book(self, number: int, action: str, sides: Sides) -> dict[str, Any]:
-        return {
-            "type": "l2_updates", "action": action, "cs": 0,
-            "symbol": self.market.universe.listings[number].symbol,
-            "asks": _texts(sides.asks), "bids": _texts(sides.bids),
-            "sequence_no": int(self._sequence[number]),
-            "timestamp": self._now_us(STEP_NS // 10),
-        }  # fmt: skip
+    def _book(self, number: int, action: str, sides: Sides) -> Message:
+        symbol = self.market.universe.listings[number].symbol
+        sequence = int(self._sequence[number])
+        return self.DIALECT.book(symbol, action, sides, sequence, self._now_us(STEP_NS // 10))
 
-    def _top(self, number: int, sides: Sides) -> dict[str, Any]:
-        (bid, bid_size), (ask, ask_size) = (
-            _texts(side)[0] if side else (None, None) for side in (sides.bids, sides.asks)
-        )
-        return {
-            "type": "l1_orderbook", "symbol": self.market.universe.listings[number].symbol,
-            "best_bid": bid, "bid_qty": bid_size, "best_ask": ask, "ask_qty": ask_size,
-            "last_sequence_no": int(self.market.books.change_id[number]),
-            "last_updated_at": self._now_us(STEP_NS // 10), "timestamp": self._now_us(),
-        }  # fmt: skip
+    def _quote(self, number: int, sides: Sides) -> Message:
+        return self.DIALECT.quote(*self._top_of(number, sides))
 
-    def _window(self, number: int, sides: Sides) -> dict[str, Any]:
-        buy, sell = (
-            [{"limit_price": price, "size": round(float(size))} for price, size in _texts(side)]
-            for side in sides
-        )
-        return {
-            "type": "l2_orderbook", "symbol": self.market.universe.listings[number].symbol,
-            "buy": buy, "sell": sell, "last_sequence_no": int(self.market.books.change_id[number]),
-            "last_updated_at": self._now_us(STEP_NS // 10), "timestamp": self._now_us(),
-        }  # fmt: skip
+    def _window(self, number: int, sides: Sides) -> Message:
+        return self.DIALECT.window(*self._top_of(number, sides))
 
-    def _tickers(self, ids: Ids) -> list[dict[str, Any]]:
-        now_us = self._now_us()
+    def _top_of(self, number: int, sides: Sides) -> tuple[str, Sides, int, int, int]:
+        """What quotes and windows are about: name, levels, number and both times."""
+        symbol = self.market.universe.listings[number].symbol
+        sequence = int(self.market.books.change_id[number])
+        return symbol, sides, sequence, self._now_us(STEP_NS // 10), self._now_us()
+
+    def _tickers(self, ids: Ids) -> list[Message]:
+        listings, now_us = self.market.universe.listings, self._now_us()
         return [
-            {
-                "type": "v2/ticker", "symbol": self.market.universe.listings[n].symbol,
-                "timestamp": now_us, "mark_price": f"{row['mark']:.6f}",
-                "spot_price": f"{row['index']:.6f}", "oi": "0",
-                "oi_contracts": f"{row['open_interest']:.0f}", "greeks": _greeks(row),
-                "quotes": {
-                    "ask_iv": _iv(row["iv_ask"]), "bid_iv": _iv(row["iv_bid"]),
-                    "mark_iv": _iv(row["iv_mark"]),
-                },
-            }
+            self.DIALECT.ticker(listings[n].symbol, row, now_us)
             for n, row in zip(ids.tolist(), self.market.tickers(ids), strict=True)
-        ]  # fmt: skip
+        ]
 
     async def _products(self, request: web.Request) -> web.Response:
         """One page of live products, from the place that `after` names."""
@@ -275,6 +254,13 @@ class DeltaServer(VenueServer):
         return fields
 
 
+class DeltaIndiaServer(DeltaServer):
+    """The emulated Delta India: the same in short words."""
+
+    BOOK_WORDS: ClassVar[tuple[str, ...]] = (SHORT.BOOK, SHORT.WINDOW, SHORT.QUOTE)
+    DIALECT: ClassVar[Dialect] = SHORT
+
+
 def _kind_of(item: Listing) -> str | None:
     """The venue's word for a kind; None for an index."""
     if item.kind == ListingKind.OPTION:
@@ -297,17 +283,3 @@ def _answer(accepted: Sequence[str]) -> dict[str, Any]:
 
 def _best(sides: Sides) -> Sides:
     return Sides(sides.bids[:1], sides.asks[:1])
-
-
-def _texts(levels: list[Level]) -> list[list[str]]:
-    return [[f"{price:.2f}", f"{size:.0f}"] for price, size in levels]
-
-
-def _greeks(row: Any) -> dict[str, str] | None:
-    if np.isnan(row["delta"]):
-        return None
-    return {name: f"{row[name]:.8f}" for name in ("delta", "gamma", "theta", "vega")}
-
-
-def _iv(value: float) -> str | None:
-    return None if np.isnan(value) else f"{value:.6f}"

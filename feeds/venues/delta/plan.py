@@ -154,8 +154,7 @@ def control(frame: bytes) -> Control | None:
         return _answer(envelope.channels)
     if envelope.type in ("error", "system_status"):
         text = envelope.message or frame.decode(errors="replace")
-        down = MAINTENANCE.get(envelope.event)
-        return Control(notice=text[:NOTICE_MAX_CHARS], maintenance=down)
+        return Control(notice=text[:NOTICE_MAX_CHARS], maintenance=_down(envelope))
     return Control() if envelope.type in ("heartbeat", "pong") else None
 
 
@@ -255,6 +254,16 @@ def _answer(channels: Sequence[wire.Named]) -> Control:
         denied=tuple(channel.name for channel in refused),
         notice=reasons[:NOTICE_MAX_CHARS] or None,
     )
+
+
+def _down(envelope: wire.Envelope) -> bool | None:
+    """Whether the venue says that it is down on purpose; None where it says nothing of it.
+
+    A subscription begins with how things stand: whoever was away for the notices hears it there.
+    """
+    if envelope.event == "snapshot":
+        return envelope.status == "maintenance"
+    return MAINTENANCE.get(envelope.event)
 
 
 def _channel(envelope: wire.Envelope) -> str:

@@ -14,8 +14,6 @@ from feeds.errors import FrameError, SymbolError
 from feeds.grammar import parse
 from feeds.venue import Discovery, HttpRequest
 
-# Both platforms spell an option's name alike.
-GRAMMAR: Final = "delta"
 PRODUCTS_PATH: Final = (
     "/v2/products?contract_types=call_options,put_options,perpetual_futures,futures&states=live"
 )
@@ -214,7 +212,7 @@ def _expiry_ns(venue: str, product: _Product) -> int | None:
 def _named_otherwise(listing: Listing) -> bool:
     """Say whether an option's name contradicts its fields (C-BTC-90000-310126)."""
     try:
-        name = parse(GRAMMAR, listing.symbol)
+        name = parse(listing.venue, listing.symbol)
     except SymbolError:
         return True
     assert listing.expiry_ns is not None  # check_listing refuses an option without

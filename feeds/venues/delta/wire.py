@@ -278,6 +278,7 @@ class Envelope(Struct, gc=False):
     type: str = ""
     action: str = ""
     event: str = ""
+    status: str = ""
     symbol: str = ""
     sy: str = ""
     channels: list[Named] = []
