@@ -150,12 +150,11 @@ def run_session(wanted: Subscription, key: str, pipe: Pipe, opened: Callable[[St
         opened: is told how to end the session, from any thread.
 
     Raises:
-        SessionError: no package, no connection, no entry, or a session that broke; without the key.
+        SessionError: no connection, no entry, or a session that broke; never with the key.
+        ImportError: the package is not installed.
     """
-    try:
-        import databento  # noqa: PLC0415 - an extra, and pandas with it
-    except ImportError as error:
-        raise SessionError(f"{error}: expected the extra databento to be installed") from None
+    import databento  # noqa: PLC0415 - an extra, and pandas with it
+
     try:
         client = databento.Live(
             key=key,
@@ -221,7 +220,8 @@ class LiveSource:
         """Rows as they come, and now and then none, so that the caller can look at the time.
 
         Raises:
-            SessionError: the gateway said what no other session would be spared.
+            SessionError: no other session would fare better: the gateway said so, or its client is
+                not installed.
         """
         attempt = 0
         with ThreadPoolExecutor(1, "databento") as threads:
@@ -261,6 +261,11 @@ class LiveSource:
                 stop()
         try:
             ended.result()
+        except ImportError as error:
+            raise SessionError(
+                f"{error}, expected the extra databento: "
+                "pip install 'cross-market-scanner[databento]'"
+            ) from error
         except SessionError as error:
             counts["failed_sessions"] += 1
             self.trouble = str(error)

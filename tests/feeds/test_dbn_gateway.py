@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import random
+import sys
 import threading
 
 import numpy as np
@@ -229,10 +230,18 @@ def test_the_budget_is_kept_by_the_host_the_client_connects_to():
     assert Subscription(GLBX, ("definition",), ("ES.OPT",)).host == "glbx-mdp3.lsg.databento.com"
 
 
-def test_without_the_package_the_error_names_the_extra(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "databento", None)
+def test_without_the_package_the_run_ends_and_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "databento", None)
+
+    class Client(ToyClient):
+        def __call__(self, *arguments):
+            self.asked.append(arguments)
+            run_session(*arguments)
+
+    client = Client()
     with pytest.raises(SessionError, match="extra databento"):
-        run_session(SPY, KEY, Pipe(), lambda stop: None)
+        list(source_of(client).chunks())
+    assert len(client.asked) == 1
 
 
 # With the package, where it is installed: it is no dependency of the tests.
