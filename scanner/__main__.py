@@ -164,6 +164,39 @@ def replay(
 
 
 @app.command()
+def databento(
+    symbols: Annotated[
+        list[str], typer.Argument(metavar="SYMBOL...", help="Such as SPY.OPT, all SPY options.")
+    ],
+    *,
+    key_file: Annotated[
+        Path, typer.Option(metavar="FILE", help="TOML with key, any name, and secret, the API key.")
+    ],
+    dataset: Annotated[str, typer.Option(metavar="NAME", help="Or GLBX.MDP3.")] = "OPRA.PILLAR",
+    schemas: Annotated[
+        str, typer.Option(metavar="A,B", help="What to subscribe to.")
+    ] = "definition,statistics,cbbo-1s,trades",
+    stype_in: Annotated[
+        str, typer.Option(metavar="TYPE", help="What the symbols are: parent, raw_symbol, ...")
+    ] = "parent",
+    config: ConfigFile = None,
+    seconds: Seconds = None,
+    as_json: AsJson = False,
+) -> int:
+    """Scan US or CME options live from Databento; never run against the real service yet."""
+    from scanner.commands.databento import databento as command  # noqa: PLC0415
+    from scanner.commands.databento import subscription  # noqa: PLC0415
+
+    return command(
+        subscription(dataset, schemas, symbols, stype_in),
+        key_file=key_file,
+        config=config,
+        seconds=seconds,
+        as_json=as_json,
+    )
+
+
+@app.command()
 def features(
     source: Source,
     *,

@@ -92,24 +92,53 @@ class Instruments:
 
         A name of OPRA says all there is to know; one of CME is taken where a definition has it.
         """
-        earlier: list[tuple[int, int, int, int]] = []
+        self._entries[:0] = self._mapped(mappings)  # A definition of the same id and day holds.
+
+    def remap(self, mappings: Iterator[Mapping]) -> None:
+        """Take symbol mappings of a live session: what is told last holds."""
+        self._entries += self._mapped(mappings)
+
+    def _mapped(self, mappings: Iterator[Mapping]) -> list[tuple[int, int, int, int]]:
+        found: list[tuple[int, int, int, int]] = []
         for symbol, instrument_id, first_day, end_day in mappings:
             if self.dataset != OPRA and symbol not in self._position:
                 continue
             position = self._position_of(symbol, occ_listing)
             if position is not None:
-                earlier.append((instrument_id, first_day, end_day, position))
-        self._entries[:0] = earlier  # A definition of the same id and day comes after, and holds.
+                found.append((instrument_id, first_day, end_day, position))
+        return found
 
     def list_all(self, allocate: Allocate) -> None:
         """Give every listing its id; those of single publishers follow when they are met."""
         self._allocate = allocate
+        self._ids = {CONSOLIDATED[self.dataset]: np.empty(0, np.int64)}
+        self.list_new()
+
+    def list_new(self) -> None:
+        """Give what was defined since `list_all` its ids, too: a live session defines all along."""
+        whole = CONSOLIDATED[self.dataset]
+        new = self.listings[len(self._ids[whole]) :]
+        none = np.full(len(new), -1, np.int64)
+        self._ids = {p: np.concatenate([ids, none]) for p, ids in self._ids.items()}
+        if new and self._allocate is not None:
+            self._ids[whole][-len(new) :] = self._allocate(new)
         self._table = np.array(self._entries, np.int64).reshape(-1, 4)
         self._expiry_ns = np.array([one.expiry_ns or INT64_MAX for one in self.listings], np.int64)
-        self._is_option = np.array([one.kind == ListingKind.OPTION for one in self.listings])
-        ids = np.array(allocate(self.listings), np.int64)
-        self._ids = {CONSOLIDATED[self.dataset]: ids}
+        self._is_option = np.array(
+            [one.kind == ListingKind.OPTION for one in self.listings], np.bool_
+        )
         self._days = {}
+
+    def forget_before(self, day: int) -> None:
+        """Drop what ids meant on earlier days, and what was told twice."""
+        told = {one[:2]: one for one in self._entries}  # The last of one id and first day holds.
+        self._entries = [one for one in told.values() if one[2] > day]
+
+    def alive(self, now_ns: int) -> NDArray[np.int64]:
+        """Ids of all listings, of single publishers too, that have not expired."""
+        alive = self._expiry_ns > now_ns
+        ids = np.concatenate([each[alive] for each in self._ids.values()])
+        return ids[ids >= 0]
 
     def positions(self, instrument_ids: NDArray[np.uint32], day: int) -> NDArray[np.int64]:
         """Position in `listings` of each id on a day (since the Unix epoch), -1 where unknown."""

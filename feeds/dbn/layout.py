@@ -26,6 +26,9 @@ class RType(IntEnum):
     TRADE = 0
     MBP_1 = 1  # schemas mbp-1 and tbbo
     DEFINITION = 19
+    ERROR = 21  # This and the next two: a live session's own messages.
+    SYMBOL_MAPPING = 22
+    SYSTEM = 23
     STATISTICS = 24
     CMBP_1 = 177
     CBBO_1S = 192
@@ -131,6 +134,11 @@ DEFINITION_V3: Final = _record(
     },
     520,
 )  # fmt: skip
+
+# A live session's own messages, in version 3, to which the client brings all records.
+SYMBOL_MAPPING: Final = _record(_HEADER | {"stype_out_symbol": ("S71", 89)}, 176)
+ERROR: Final = _record(_HEADER | {"err": ("S302", 16), "code": ("u1", 318)}, 320)
+SYSTEM: Final = _record(_HEADER | {"code": ("u1", 319)}, 320)
 
 _BY_VERSION: Final = {
     RType.DEFINITION: {1: DEFINITION_V1, 2: DEFINITION_V2, 3: DEFINITION_V3},

@@ -80,7 +80,7 @@ class DbnSource:
         strands = [_Strand(file, self._decoder(file)) for file in self._data]
         updates, tickers = 0, 0
         for chunk in _merged(strands):
-            updates = _number(chunk.rows, updates)
+            updates = number(chunk.rows, updates)
             chunk.tickers["seq"] = np.arange(tickers + 1, tickers + 1 + len(chunk.tickers))
             tickers += len(chunk.tickers)
             yield chunk
@@ -222,7 +222,7 @@ def _raw(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype((np.void, dtype.itemsize))
 
 
-def _number(rows: EventRows, before: int) -> int:
+def number(rows: EventRows, before: int) -> int:
     """Number the updates of rows from `before` + 1 on; returns the last number."""
     if not len(rows):
         return before

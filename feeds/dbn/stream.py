@@ -69,7 +69,7 @@ class DbnFile:
         for block in self._blocks():
             data = rest + block
             used = 0
-            while (run := _run_at(data, used)) is not None:
+            while (run := run_at(data, used)) is not None:
                 used += run.raw.size
                 yield run
             at += used
@@ -134,7 +134,7 @@ def _skip(source: "IO[bytes]", count: int) -> None:
         count -= len(part)
 
 
-def _run_at(data: bytes, at: int) -> Run | None:
+def run_at(data: bytes, at: int) -> Run | None:
     """The records from a place on that have one kind and length; None if no whole one is there."""
     length = data[at] * 4 if at < len(data) else 0
     whole = (len(data) - at) // length if length >= HEADER_BYTES else 0

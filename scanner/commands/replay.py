@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from feeds.dbn import DbnSource
@@ -40,17 +40,12 @@ def replay(
     for now_ns, alerts in scans:
         first_ns = first_ns or now_ns
         _pace(now_ns - first_ns, speed, started)
-        _print(alerts, as_json=as_json)
+        print_alerts(alerts, as_json=as_json)
         progress.show(
             f"{pipeline.counts.scans} scans, {len(pipeline.book.open_alerts)} alerts open"
         )
     progress.done(f"{pipeline.counts.scans} scans in {time.perf_counter() - started:.1f} s")
-    summary = pipeline.summary(extra)
-    if as_json:
-        write_json({"summary": summary})
-    else:
-        write_line("summary: " + ", ".join(f"{name} {value}" for name, value in summary.items()))
-    sys.stdout.flush()
+    print_summary(pipeline, extra, as_json=as_json)
     return 0
 
 
@@ -88,12 +83,23 @@ def _scan_dbn(
         sys.stderr.write(f"scanner: {fault}\n")
 
 
-def _print(alerts: Iterable[Alert], *, as_json: bool) -> None:
+def print_alerts(alerts: Iterable[Alert], *, as_json: bool) -> None:
+    """Alerts as JSON lines, or those that open in words."""
     for alert in alerts:
         if as_json:
             sys.stdout.write(encode(alert).decode() + "\n")
         elif alert.state == "open":
             write_line(explain(alert))
+
+
+def print_summary(pipeline: Pipeline, extra: Mapping[str, object], *, as_json: bool) -> None:
+    """The counts of what has been scanned, and a source's own."""
+    summary = pipeline.summary(extra)
+    if as_json:
+        write_json({"summary": summary})
+    else:
+        write_line("summary: " + ", ".join(f"{name} {value}" for name, value in summary.items()))
+    sys.stdout.flush()
 
 
 def _pace(elapsed_ns: int, speed: float, started: float) -> None:

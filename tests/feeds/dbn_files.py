@@ -94,6 +94,20 @@ def definition(ns: int, symbol: str, *, instrument=5, version=3, publisher=30, *
     return record(19, publisher, instrument, ns, bytes(body[16:]))
 
 
+def mapping(instrument: int, symbol: str) -> bytes:
+    """A live session's word of what an id means, as of a parent symbol."""
+    body = bytes([4]) + cstr("SPY.OPT", 71) + bytes([1]) + cstr(symbol, 71)
+    return record(22, 0, instrument, NONE_U8, body + struct.pack("<QQ", NONE_U8, NONE_U8))
+
+
+def gateway_error(code: int, text: str = "") -> bytes:
+    return record(21, 0, 0, MONDAY_NS, cstr(text, 302) + bytes([code, 1]))
+
+
+def gateway_system(code: int) -> bytes:
+    return record(23, 0, 0, MONDAY_NS, bytes(303) + bytes([code]))
+
+
 def put_340(ns: int = MONDAY_NS + 1, **fields) -> bytes:
     """The recorded SPY put of 2024-01-19."""
     known = {"strike": 340 * 10**9, "expiration": 1_705_622_400 * 10**9}

@@ -438,3 +438,12 @@ def test_any_file_is_read_or_refused_by_name(tmp_path_factory, content, name):
 def test_missing_stays_nan_in_float32_sizes(tmp_path):
     rows, *_ = opra(tmp_path, "cmbp-1", quote(177, T, CENT, CENT, sizes=(NONE_U4, 1)))
     assert math.isnan(rows["size"][0])
+
+
+def test_a_definition_goes_before_a_mapping_of_the_same_id_and_day(tmp_path):
+    other = "SPY   240119P00370000"
+    write(tmp_path, "definition.dbn", head(OPRA, "definition"), put_340())
+    mappings = [(other, [(20230807, 20230808, 5)])]
+    write(tmp_path, "data.dbn", head(OPRA, "cmbp-1", 3, mappings), quote(177, T, CENT, 2 * CENT))
+    rows, _, _, listed = read(tmp_path)
+    assert {listed[i].symbol for i in rows["listing_id"].tolist()} == {FIVE}
