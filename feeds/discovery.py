@@ -24,7 +24,7 @@ def words_of(error: Exception) -> str:
     """
     if isinstance(error, aiohttp.ClientResponseError):
         return f"status was {error.status}, {error.message}"
-    if isinstance(error, aiohttp.InvalidURL):
+    if isinstance(error, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):
         return "is no address"
     return str(error) or type(error).__name__
 
