@@ -55,7 +55,7 @@ class Discoverer:
     log: Callable[[str, bytes], Record]
     pace: Callable[[], Awaitable[None]]
     clean: Callable[[str], str]
-    proxy_headers: Mapping[str, str] | None = None
+    proxy_headers: Mapping[str, str] | None = field(default=None, repr=False)
     problem: str = field(init=False, default="")
 
     async def ask(self, http: aiohttp.ClientSession) -> tuple[dict[str, Listing], bool]:
