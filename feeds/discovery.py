@@ -24,7 +24,7 @@ def words_of(error: Exception) -> str:
     """
     if isinstance(error, aiohttp.ClientResponseError):
         return f"status was {error.status}, {error.message}"
-    if isinstance(error, aiohttp.InvalidURL):
+    if isinstance(error, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):
         return "is no address"
     return str(error) or type(error).__name__
 
@@ -55,7 +55,7 @@ class Discoverer:
     log: Callable[[str, bytes], Record]
     pace: Callable[[], Awaitable[None]]
     clean: Callable[[str], str]
-    proxy_headers: Mapping[str, str] | None = None
+    proxy_headers: Mapping[str, str] | None = field(default=None, repr=False)
     problem: str = field(init=False, default="")
 
     async def ask(self, http: aiohttp.ClientSession) -> tuple[dict[str, Listing], bool]:

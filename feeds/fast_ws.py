@@ -38,6 +38,9 @@ class PicowsTransport:
                 ssl_context=network.certificates if url.startswith("wss:") else None,
                 websocket_handshake_timeout=None,  # The session has a time for all of it.
             )  # fmt: skip
+        except (picows.WSInvalidURL, ValueError):
+            # Ours, or the one that the venue sent us on to; the words may hold a signature.
+            raise ConnectionError("is no address") from None
         except picows.WSError as error:
             raise ConnectionError(str(error)) from error
         assert isinstance(socket, PicowsSocket)

@@ -343,8 +343,14 @@ class VenueHandler:
             elif carriers.get(symbol) == record.connection:
                 del carriers[symbol]
                 self._lose(symbol, carriers, record.rx_ns, stretch, unless_gapped=True)
-                if carriers is self._depth and symbol in self.symbols:
-                    self._tracker.close(self.symbols[symbol])
+                if carriers is self._depth:
+                    self._end_depth(symbol, record.connection)
+
+    def _end_depth(self, symbol: str, connection: int) -> None:
+        """Follow the end of a book: it is all that a connection of depth carries of a listing."""
+        self._recovery.give_back(connection, symbol)
+        if symbol in self.symbols:
+            self._tracker.close(self.symbols[symbol])
 
     def _source(self, channel: str) -> tuple[str, dict[str, int]] | None:
         """Instrument whose best prices come from a channel, and the table of such channels."""

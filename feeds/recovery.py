@@ -37,6 +37,10 @@ class Recovery:
         carried = self._carried.setdefault(connection, set())
         carried.update(self._symbol_of(channel) or WHOLE_VENUE for channel in channels)
 
+    def give_back(self, connection: int, symbol: str) -> None:
+        """Note that a connection carries nothing about a listing any more."""
+        self._carried.get(connection, set()).discard(symbol)
+
     def lose(
         self, connection: int, rx_ns: int, listing_ids: Mapping[str, int]
     ) -> list[RecoveryTurn]:

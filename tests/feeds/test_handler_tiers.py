@@ -79,6 +79,16 @@ def test_what_comes_of_a_book_after_it_was_given_back_is_refused_and_counted(nam
     assert run(log).rows["kind"].tolist()[2:] == [Kind.BOOK_SNAPSHOT]
 
 
+def test_lost_connection_of_depth_leaves_in_doubt_what_it_carried_at_the_end_alone():
+    log = TieredLog().deep()
+    log.subscription("unsubscribe", BOOK, connection=1)
+    assert run(log.lose(1)).recovering == []
+    again = TieredLog().deep()
+    again.subscription("unsubscribe", BOOK, connection=1)
+    again.subscription("subscribe", BOOK, connection=1)
+    assert [turn.listing_id for turn in run(again.lose(1)).recovering] == [0]
+
+
 def test_a_book_that_nobody_asked_for_is_refused():
     log = TieredLog()
     log.book(CALL, 10, None, ["new", 0.05, 3.0])

@@ -131,7 +131,7 @@ async def test_account_that_a_proxy_repeats_is_in_no_output(tmp_path, capfd, sec
         redact=Redactor(ACCOUNT.hidden()),
     ):  # fmt: skip
         await world.until(lambda: world.session.counts.discovery_failures == 1)
-        shown = [world.session.trouble, world.session.problem, repr(world.session.network)]
+        shown = [world.session.trouble, world.session.problem, repr(world.session)]
     assert "407" in shown[0]
     assert world.inbox.of(RecordType.HTTP) == []
     texts = [*shown, *capfd.readouterr(), *map(repr, world.inbox.records)]

@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from aiohttp import web
@@ -252,6 +252,27 @@ async def test_signature_stays_out_of_what_is_said_of_a_refused_socket():
         trouble = world.session.trouble
     assert "403" in trouble
     assert not any(part in trouble for part in ("hush", "who", "with="))
+
+
+@dataclass
+class ElsewhereServer(Server):
+    """Sends every socket on to an address that is none."""
+
+    elsewhere: str = ""
+
+    async def websocket(self, request: web.Request) -> web.WebSocketResponse:
+        raise web.HTTPFound(f"{self.elsewhere}?{request.query_string}")
+
+
+async def test_socket_sent_on_to_no_address_is_a_failure_without_the_signature():
+    for elsewhere in ("ftp://venue/ws", "ws://venue:99999/ws", "ws:///ws"):
+        world = World()
+        world.server = ElsewhereServer(world.time.changed, elsewhere=elsewhere)
+        async with running(world, SigningToy(), credentials=Account()):
+            await world.until(lambda world=world: world.session.counts.connect_failures == 1)
+            trouble = world.session.trouble
+        assert "1 of 1 connections down" in trouble
+        assert not any(part in trouble for part in ("hush", "who", "with="))
 
 
 async def test_signed_venue_without_keys_is_not_knocked_at_and_says_what_is_missing():
