@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
+from feeds.budget import ConnectBudget
 from feeds.contract import Listing, ListingKind
+from feeds.links import LinkState
 from feeds.record import RecordType
 from feeds.venue import ChannelOptions, ConnectionPlan, Limits, Request
 from tests.feeds.toy_venue import CHECK_S, LIMITS, POLICY, UnsubscribingToy, World, running
@@ -179,3 +181,18 @@ async def test_depth_that_wanders_leaves_no_more_requests_than_channels():
         await world.opened(3)
         await world.until(world.server.sockets[2].channels)
         assert sorted(world.server.sockets[2].channels()) == sorted(ledger.wanted)
+
+
+async def test_connection_whose_depth_is_given_back_while_it_waits_is_not_opened():
+    world = World()
+    budget = ConnectBudget(None, world.time, 2, 60.0)  # The instruments and one socket.
+    async with running(world, TieredToy(), **tiers(budget=budget)):
+        await world.accepted("quote.A1")
+        follow(world, "A1")
+        await world.until(lambda: world.session.counts.budget_waits == 1)
+        follow(world)
+        await world.pass_s(60)
+        await world.until(lambda: budget.counts.granted == 3)
+        await world.pass_s(CHECK_S)
+        assert world.session.links[1].state is LinkState.WAITING
+        assert len(world.server.sockets) == 1
