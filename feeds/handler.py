@@ -409,7 +409,8 @@ class VenueHandler:
     def _clear_chain(self, chain: tuple[str, str], rx_ns: int, stretch: "_Stretch") -> None:
         """Make the quotes of a chain unknown, but for options whose book stands on its own.
 
-        A book that was asked for and has not come yet is no book: the chain quotes the option.
+        A book that was asked for and has not come yet is no book: the chain quotes the option. Its
+        own sequence is not the chain's: a gap still wants a snapshot from behind it.
         """
         for listing_id, listing in self._listings.items():
             if (
@@ -417,7 +418,8 @@ class VenueHandler:
                 and listing.kind == ListingKind.OPTION
                 and self._tracker.state(listing_id) != SequenceState.LIVE
             ):
-                self._clear(listing.symbol, rx_ns, stretch)
+                stretch.rows.append(self._cleared(listing_id, rx_ns))
+                stretch.counts["clears"] += 1
 
     def _clear_connection(self, record: Record, stretch: "_Stretch") -> None:
         for chain, connection in self._chains.items():

@@ -305,6 +305,8 @@ class VenueSession:
                     self._look_recovered(link, self.clock.now_ns())
                     await self.sleep(self.policy.check_s)
                 await self._admit(self.ws_url, spare=True)
+                if not link.ledger.wanted:  # Given back meanwhile.
+                    continue
                 link.state = LinkState.CONNECTING
                 socket = await self._connect(link)
                 if socket is None:

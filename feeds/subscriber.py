@@ -81,7 +81,9 @@ class Subscriber:
         if self.tier is None or not link.deep:
             return
         named = {self.venue.symbol_of_channel(channel) for channel in link.ledger.wanted}
-        carried = [self.listings[s] for s in self.tier.symbols & named if s in self.listings]
+        carried = [
+            self.listings[s] for s in sorted(self.tier.symbols & named) if s in self.listings
+        ]
         link.ledger.requests = self.tier.requests(carried, link.path)
 
     def follow_depth(self, wanted: Mapping[str, str]) -> str:
@@ -101,7 +103,12 @@ class Subscriber:
         payload = msgspec.json.encode(change | {"given_back": given_back})
         self.log(RecordType.DEPTH, -1, "depth", payload)
         self._give_back(given_back)
-        return self._grow(grown)
+        problem = self._grow(grown)
+        for link in self.links:
+            # Each change adds a request, which stays while anything in it is wanted again.
+            if len(link.ledger.requests) > len(link.ledger.wanted):
+                self.word(link)
+        return problem
 
     def options_of(self, symbol: str) -> ChannelOptions:
         """Channels of a listing, what its best prices come from among them."""

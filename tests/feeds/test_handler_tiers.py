@@ -1,5 +1,7 @@
 """The handler where some listings have depth: which loss of a channel makes what unknown."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from feeds.events import BOOK_GIVEN_BACK, Kind
@@ -104,6 +106,27 @@ def test_a_gap_gives_the_word_back_to_best_prices():
     assert out.resync == [CALL]
     # What is lost already is not lost again, and quotes that came meanwhile stand.
     assert clears(log.lose(1)) == [(0, BOOK_GIVEN_BACK)]
+
+
+def test_chain_that_is_lost_does_not_make_a_book_forget_its_gap():
+    own = {
+        "CHAIN_OPTION": "marks",
+        "quoted_chain": lambda channel: ("BTC", "BTC") if channel == "chain" else None,
+        "symbol_of_channel": lambda c: None if c == "chain" else deribit.symbol_of_channel(c),
+    }
+    chained = SimpleNamespace(**{**vars(deribit), **own})
+    log = TieredLog().deep()
+    log.accepted("chain", connection=2)
+    log.book(CALL, 13, 12, ["new", 0.06, 9.0]).lose(2)
+    log.book(CALL, 12, None, ["new", 0.05, 1.0])  # It does not hold what came with 13.
+    log.book(CALL, 14, None, ["new", 0.04, 1.0])
+    universe = Universe()
+    base, depth = tiers_of(deribit, ChannelOptions(), two=True)
+    handler = VenueHandler(chained, base, universe.allocate, universe.retire, depth=depth)
+    out = handler.consume(log.records)
+    books = out.rows[out.rows["kind"] == Kind.BOOK_SNAPSHOT]
+    assert books["seq"].tolist() == [10, 14]
+    assert (out.counts["duplicates"], out.counts["clears"]) == (1, 2)
 
 
 def test_one_tier_clears_without_giving_back():

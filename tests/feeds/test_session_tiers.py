@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
+from feeds.budget import ConnectBudget
 from feeds.contract import Listing, ListingKind
+from feeds.links import LinkState
 from feeds.record import RecordType
 from feeds.venue import ChannelOptions, ConnectionPlan, Limits, Request
 from tests.feeds.toy_venue import CHECK_S, LIMITS, POLICY, UnsubscribingToy, World, running
@@ -156,3 +158,41 @@ async def test_connection_that_carries_nothing_any_more_is_no_trouble():
         await world.until(lambda: world.inbox.of(RecordType.CONNECTION, "close"))
         await world.pass_s(CHECK_S)
         assert world.session.trouble == ""
+
+
+async def test_depth_that_wanders_leaves_no_more_requests_than_channels():
+    world = World()
+    names = world.server.symbols = [f"A{n}" for n in range(6)]
+    async with running(world, TieredToy(), **tiers()):
+        await world.accepted(*(f"quote.{name}" for name in names))
+        await grown(world, *names[:4])
+        ledger = world.session.links[1].ledger
+        for turn in range(1, 30):
+            held = [names[(2 * turn + n) % 6] for n in range(4)]
+            if turn % 2:
+                held = [names[(turn + n) % 6] for n in range(4)]
+            follow(world, *held)
+            assert ledger.wanted == {f"book.{name}" for name in held}
+            assert {c for request in ledger.requests for c in request.channels} >= ledger.wanted
+            assert len(ledger.requests) <= len(ledger.wanted)
+        await world.server.sockets[1].ws.close()
+        await world.until(lambda: world.inbox.of(RecordType.CONNECTION, "close"))
+        await world.back_off()
+        await world.opened(3)
+        await world.until(world.server.sockets[2].channels)
+        assert sorted(world.server.sockets[2].channels()) == sorted(ledger.wanted)
+
+
+async def test_connection_whose_depth_is_given_back_while_it_waits_is_not_opened():
+    world = World()
+    budget = ConnectBudget(None, world.time, 2, 60.0)  # The instruments and one socket.
+    async with running(world, TieredToy(), **tiers(budget=budget)):
+        await world.accepted("quote.A1")
+        follow(world, "A1")
+        await world.until(lambda: world.session.counts.budget_waits == 1)
+        follow(world)
+        await world.pass_s(60)
+        await world.until(lambda: budget.counts.granted == 3)
+        await world.pass_s(CHECK_S)
+        assert world.session.links[1].state is LinkState.WAITING
+        assert len(world.server.sockets) == 1
