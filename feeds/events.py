@@ -26,7 +26,7 @@ EVENT: Final = np.dtype(
         ("kind", "u1"),  # Kind
         ("side", "i1"),  # +1 bid or buy aggressor, -1 ask or sell aggressor, 0 unknown
         ("flags", "<u2"),  # Flag
-        ("level", "<u2"),  # book rows: 0 is the best; state_change: the new ListingState
+        ("level", "<u2"),  # books: 0 is the best; state_change: the state; clear: 1 = given back
         ("aux", "<u2"),  # structure number within the run, 0 none
     ]
 )
