@@ -120,9 +120,9 @@ def test_a_task_that_is_left_is_found(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("slope", "found"), [(2.0, False), (20.0, True)])
-def test_memory_that_grows_is_found(slope, found):
+def test_memory_that_grows_is_found_however_it_swings(slope, found):
     at_s = np.arange(0.0, 7200.0, 60.0)
     # The warm-up takes what it takes.
-    mb = 300.0 + np.minimum(at_s, 900.0) / 10.0 + slope * at_s / 3600.0
+    mb = 300.0 + np.minimum(at_s, 900.0) / 10.0 + slope * at_s / 3600.0 + at_s % 1320.0 / 60.0
     samples = Samples(at_s.tolist(), mb.tolist(), [50] * len(at_s))
     assert bool(samples.faults()) is found
