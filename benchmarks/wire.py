@@ -109,7 +109,8 @@ def venue_cases() -> list[Case]:
             first = [f for f in found.first if marks and all(mark in f for mark in marks)]
             some = found.frames[family]
             if len(some) < BATCH and family not in WHOLES:
-                some *= -(-BATCH // len(some))  # Prints are rare: the same again fill a batch.
+                # Prints are rare: the same again fill a batch, and no more than one.
+                some = (some * -(-BATCH // len(some)))[:BATCH]
             cases.append(Case(venue, family, some, found.listings, MSGSPEC[family], first))
     return cases
 

@@ -137,15 +137,6 @@ def search(events: books.Events, start: Ints, order: Ints, touched: Ints, of: bo
 
 
 @compiled
-def change(events: books.Events, start: Ints, order: Ints, touched: Ints, of: books.Books) -> None:
-    """Find and set the levels; no flow, nothing read out."""
-    for i in touched:
-        for e in order[start[i] : start[i + 1]]:
-            if events.kind[e] != books.TRADE:
-                books.set_level(of, i, events.side[e], events.price[e], events.size[e])
-
-
-@compiled
 def follow(events: books.Events, start: Ints, order: Ints, touched: Ints, of: books.Books) -> None:
     """Everything but the reading of the best levels."""
     for i in touched:
@@ -178,7 +169,6 @@ def book_parts() -> dict[str, float]:
                 given.listing, engine.start, engine.order, engine.touched
             ),
             "search alone": lambda: search(*grouped),
-            "search and move": lambda: change(*grouped),
             "search, move and flow": lambda: follow(*grouped),
             "reading out": lambda: read(touched, engine.books, top),
             "whole batch": lambda: engine.apply(0),
