@@ -154,7 +154,7 @@ def _others(results: dict[str, Any]) -> list[str]:
         "  packed instructions are what makes scans fast), or the compiled code in the package (`scanner compile` does that for an image).",
     ]
     lines.append(
-        f"- A fresh process to a byte scanner that is ready: {cold['venues_warm_cache_s']:.1f} s from the cache, "
+        f"- A fresh process to the byte scanners of all venues (a run compiles those of its own): {cold['venues_warm_cache_s']:.1f} s from the cache, "
         f"{cold['venues_nothing_s']:.1f} s from nothing."
     )
     return lines

@@ -56,8 +56,8 @@ class LiveDecoder:
     Attributes:
         counts: records and the gateway's messages, and what gave no rows, by reason.
         messages: the gateway's last words, errors alone.
-        fault: why this session's bytes cannot be read on; None while they can.
-        hopeless: an error of this session that no other session would be spared.
+        fault: why the session's bytes cannot be read on; None while they can.
+        hopeless: an error of the session that no other would be spared.
         last_ns: rx_ns that all sessions have come to.
     """
 
@@ -91,7 +91,7 @@ class LiveDecoder:
 
     @property
     def outlived(self) -> bool:
-        """Whether the data have come to a day for which this session's ids do not hold.
+        """Whether the data have come to a day for which the session's ids do not hold.
 
         Ids of OPRA are given out anew each day; no document says that a running session is told.
         """
@@ -99,7 +99,7 @@ class LiveDecoder:
 
     @property
     def done(self) -> bool:
-        """Whether nothing more should be read of this session."""
+        """Whether nothing more should be read of the session."""
         return self.fault is not None or self.hopeless is not None or self.outlived
 
     def feed(self, data: bytes) -> list[Chunk]:
