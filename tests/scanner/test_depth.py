@@ -1,10 +1,13 @@
 """Which options get depth: by rank, with patience, within bounds."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from feeds.contract import ListingKind
+from feeds.events import EVENT, TICKER, Flag, Kind
 from scanner.config import EngineSettings, ScanConfig
 from scanner.depth import (
     EVERY_NS,
@@ -24,6 +27,7 @@ from tests.kernels.market import SECOND, START_NS, ToyMarket, listings
 
 NAN = float("nan")
 NOW_NS = 1_700_000_000 * 10**9
+YEAR_NS = 31_557_600 * 10**9  # 365.25 days
 SMALL = ScanConfig(engine=EngineSettings(listings_capacity=128, depth_slots_capacity=64))
 
 
@@ -124,3 +128,24 @@ def test_candidates_are_the_options_of_the_scan_that_are_still_listed():
     at = [before.symbols.index(symbol) for symbol in after.symbols]
     assert np.array_equal(after.distance, before.distance[at], equal_nan=True)
     assert np.array_equal(after.score, before.score[at], equal_nan=True)
+
+
+def test_distance_is_the_log_moneyness_over_the_root_of_the_years_left():
+    members = listings(40)
+    option = next(one for one in members if one.kind == ListingKind.OPTION)
+    scanner = Scanner(SMALL)
+    scanner.add([replace(option, strike_e9=110_000 * 10**9, expiry_ns=START_NS + YEAR_NS // 4)])
+    ticker = np.zeros(1, TICKER)
+    for field in TICKER.names:
+        if ticker.dtype[field].kind == "f":
+            ticker[field] = NAN
+    ticker["rx_ns"], ticker["forward"] = START_NS + SECOND // 2, 100_000.0
+    at_ns = START_NS + SECOND // 2
+    quote = [
+        (at_ns, 0, 0, price, 5.0, 0, Kind.QUOTE, side, flags, 0, 0)
+        for price, side, flags in ((0.05, 1, 0), (0.052, -1, Flag.LAST))
+    ]
+    scanner.apply(np.array(quote, EVENT), ticker)
+    result = scanner.scan(START_NS + SECOND)
+    (distance,) = candidates(result, scanner.universe, option.venue).distance
+    assert distance == pytest.approx(math.log(1.1) / math.sqrt(0.25), rel=1e-5)
