@@ -89,6 +89,8 @@ TAKEN = {
     "option without prices": chain(mark(bo="0.000", bq="0.00", ao="0", aq="3", b="-1.0", a="-1",
                                         mp="0", vo="0.00000060", d="0.00000000")),
     "option without a size": chain(mark(bq="0")),
+    "option with a bid alone": chain(mark(ao="0.000", aq="0.00")),
+    "option with an ask alone": chain(mark(bo="0.000", bq="0.00")),
     "option without what is not needed": chain(
         mark(e=None, P=None, hl=None, ll=None, rf=None, d=None, t=None, g=None, v=None)),
     "quote": quote(),
