@@ -86,8 +86,10 @@ class Rows:
         ]
         self._add(made, flags, all_flags=flags)
 
-    def clear(self):
-        self._add([(CLEAR, 0, c.NO_PRICE, 0.0)])
+    def clear(self, level=None):
+        """The book is unknown, and with level BOOK_GIVEN_BACK there is none; by turns."""
+        by_turns = c.BOOK_GIVEN_BACK * (len(self.rows) % 2)
+        self._add([(CLEAR, 0, c.NO_PRICE, 0.0)], level=by_turns if level is None else level)
 
     def state_change(self):
         self._add([(STATE_CHANGE, 0, c.NO_PRICE, 0.0)], level=self.random.choice([1, 1, 2, 3]))

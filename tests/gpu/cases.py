@@ -123,6 +123,18 @@ def first_book(before):
     return to_apply({5: rows.rows}, made, 1)
 
 
+def book_given_back(level):
+    """A book, a gap with a level, and quotes that count or do not, in one batch."""
+    made = with_books(world(33, ailing=False))
+    listing = int(np.flatnonzero(made["columns"].u8[c.HAS_BOOK] != 0)[0])
+    rows = Rows(3, middle_of(made, listing))
+    rows.snapshot(4)
+    rows.clear(level)
+    rows.quotes()
+    rows.quote()
+    return to_apply({listing: rows.rows}, made, 1)
+
+
 def busy_books(listings, updates):
     """Listings with books of every depth, and updates of every kind for them."""
     made = with_books(world(128))

@@ -10,6 +10,7 @@ from kernels.rows.group import SUM_COUNT
 from tests.gpu.batches import Rows, middle_of, tickers_of
 from tests.gpu.cases import (
     KINDS_OF_KEYS,
+    book_given_back,
     first_book,
     full_sides,
     keys_of,
@@ -295,6 +296,11 @@ def test_updates_for_listings_that_were_never_heard_of():
 def test_a_first_book_sees_what_one_lane_wrote_before_it(before):
     """The top, the state and the gap are written by one lane and read by all."""
     check("apply", first_book(before), 1, 32)
+
+
+@pytest.mark.parametrize("level", [0, c.BOOK_GIVEN_BACK])
+def test_quotes_after_a_gap_count_where_the_book_was_given_back(level):
+    check("apply", book_given_back(level), 1, 32)
 
 
 def test_a_side_is_filled_beyond_its_end_and_emptied():
