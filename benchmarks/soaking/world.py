@@ -109,7 +109,7 @@ class Observed(VenueServer):
 
     # Windows that the adapter orders by the venue's clock: when it goes back, the first is taken
     # for an old one, and the book is behind until the second.
-    ORDERED_BY_CLOCK: ClassVar[frozenset[str]] = frozenset({"derive"})
+    ORDERED_BY_CLOCK: ClassVar[frozenset[str]] = frozenset({"derive", "coincall"})
 
     def __init__(self, market: Market, seed: int) -> None:
         super().__init__(market, seed)
