@@ -7,8 +7,9 @@ those is decoded again in halves until the frame stands alone.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -48,6 +49,7 @@ EXPIRY_GRACE_NS: Final = 3600 * 10**9
 ERRORS_KEPT: Final = 16  # bad frames a call keeps for the sampled log
 
 _read_channels: Final = msgspec.json.Decoder(list[str]).decode
+_type, _rx_ns, _payload = attrgetter("type"), attrgetter("rx_ns"), attrgetter("payload")
 
 
 @dataclass(slots=True)
@@ -119,7 +121,7 @@ class VenueHandler:
         self._checked = CheckedBooks(venue.checksum) if isinstance(venue, Checksummer) else None
         self._trades = _TradeMemory(trade_memory)
 
-    def consume(self, records: Iterable[Record]) -> HandlerOut:
+    def consume(self, records: Sequence[Record]) -> HandlerOut:
         """Take the next records of the log: those of this venue, in log order.
 
         Records that say nothing about a venue (ticks, configuration) may stand between them.
@@ -127,26 +129,17 @@ class VenueHandler:
         Raises:
             JournalError: a subscription record does not hold a list of channels.
         """
-        stretch = _Stretch()
-        frames: list[bytes] = []
-        rx_ns: list[int] = []
-        frame_type = RecordType.FRAME
-        for record in records:
-            if record.type == frame_type:
-                frames.append(record.payload)
-                rx_ns.append(record.rx_ns)
-                if len(frames) < RUN_FRAMES_MAX:
-                    continue
-            elif record.type not in self._STEPS:
-                continue
-            if frames:
-                self._decode(frames, rx_ns, stretch)
-                frames, rx_ns = [], []
-            step = self._STEPS.get(record.type)
-            if step is not None:
-                step(self, record, stretch)
-        if frames:
-            self._decode(frames, rx_ns, stretch)
+        stretch, begin, frame = _Stretch(), 0, RecordType.FRAME
+        others = [at for at, kind in enumerate(map(_type, records)) if kind is not frame]
+        for end in (*others, len(records)):
+            for at in range(begin, end, RUN_FRAMES_MAX):
+                run = records[at : min(at + RUN_FRAMES_MAX, end)]
+                self._decode(list(map(_payload, run)), list(map(_rx_ns, run)), stretch)
+            if end < len(records):
+                step = self._STEPS.get(records[end].type)
+                if step is not None:
+                    step(self, records[end], stretch)
+            begin = end + 1
         return stretch.finish()
 
     def _decode(self, frames: Sequence[bytes], rx_ns: Sequence[int], stretch: "_Stretch") -> None:

@@ -22,7 +22,7 @@ class RecordType(IntEnum):
     # 7 is free: nothing is conflated (docs/decisions/0006-lossless-inbox.md).
     CONFIG = 8  # JSON
     TICK = 9  # name = "tick", "scan" or "drain"; payload = JSON {"grid_ns", "batch_hash",
-    # "merged", "records"}, the last being how many were decoded since the TICK record before
+    # "merged", "records"}, the last being how many one call decoded since the TICK record before
     CLOCK_STEP = 10  # JSON {"step_ns"}
     END = 11  # closed in order
     DEPTH = 12  # what the depth tier became; JSON {"grown": {symbol: why}, "given_back": [symbol]}

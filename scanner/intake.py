@@ -1,7 +1,9 @@
 """Stages 1 to 3 of 8: journal records to the pipeline, live and in a replay alike.
 
-One inbox for all venues, in log order. `drain` decodes what lies in it, in contiguous stretches of
-one venue. Before a tick both cases have drained the same records, so listings get the same rows.
+One inbox for all venues, in log order. `drain` decodes a number of its oldest records, each venue's
+together, since a call costs far more than a frame and venues take turns, and brings the rows back
+into the order of receipt. The log says how many records each call took, and a replay makes the same
+calls, so that listings get the same rows.
 """
 
 from bisect import bisect_right
@@ -10,9 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby, islice
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from feeds.errors import FrameError
+from feeds.events import EVENT, TICKER
 from feeds.handler import VenueHandler
 from feeds.record import Record
 from feeds.recovery import RecoveryTurn
@@ -135,12 +141,14 @@ class Intake:
         """
         records = self._take(len(self._inbox) if count is None else count)
         wishes = Wishes()
-        for venue, stretch in groupby(records, _venue):
+        rows, tickers = [], []
+        for venue, of_venue in groupby(sorted(records, key=_venue), _venue):
             handler = self._handlers.get(venue)
             if handler is None:
                 continue
-            out = handler.consume(stretch)
-            self._pipeline.apply(out.rows, out.tickers)
+            out = handler.consume(list(of_venue))
+            rows.append(out.rows)
+            tickers.append(out.tickers)
             self._recover(out.recovering)
             self.counts[venue].update(out.counts)
             self.errors.extend(out.errors)
@@ -151,6 +159,7 @@ class Intake:
             clock = self.clocks[venue]
             if not clock.observe(out.rows["rx_ns"], out.rows["ex_ns"]):
                 clock.observe(out.tickers["rx_ns"], out.tickers["ex_ns"])
+        self._pipeline.apply(_in_order(rows, EVENT), _in_order(tickers, TICKER))
         return wishes
 
     def _take(self, count: int) -> list[Record]:
@@ -172,3 +181,15 @@ class Intake:
         for counts in self.counts.values():
             total.update(counts)
         return dict(sorted(total.items()))
+
+
+def _in_order(pieces: list[NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Rows of venues, each in the order of its receipt, as one array in that order."""
+    pieces = [piece for piece in pieces if len(piece)]
+    if len(pieces) == 1:
+        return pieces[0]
+    rows = np.concatenate([np.empty(0, dtype), *pieces])
+    order = np.argsort(rows["rx_ns"], kind="stable")  # Merges what is in order already.
+    # Moved as raw bytes: numpy copies a structured array field by field, in ten times the time.
+    ordered: NDArray[Any] = rows.view(f"V{dtype.itemsize}")[order].view(dtype)
+    return ordered

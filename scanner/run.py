@@ -175,7 +175,7 @@ class LiveRun:
         self._running: Future[Any] | None = None
         self._stopping = asyncio.Event()
         self._tick_ns = config.engine.tick_ms * MS_NS
-        self._drained = 0  # records since the last TICK record, which says how many
+        self._drained = 0  # records of the last call, until a TICK record says how many
 
     def stop(self) -> None:
         """End the run after the tick that runs now."""
@@ -195,6 +195,7 @@ class LiveRun:
                 self._stopping.set()
                 for session in self.sessions.values():
                     session.stop()
+            self._note_drain()
             self.intake.drain()  # What came behind the last tick is counted, as in a replay.
         finally:
             self._worker.shutdown()
@@ -269,10 +270,13 @@ class LiveRun:
             self.forced_drains += 1
             if self._running is not None:
                 self._running.result()
-            count = self.intake.step()
-            self._drained += count
-            self._note_tick("drain", 0, 0)
-            self._grant(self.intake.drain(count))
+            self._decode(self.intake.step())
+
+    def _decode(self, count: int) -> None:
+        """Decode the oldest records; a TICK record tells it before anything else is decoded."""
+        self._note_drain()
+        self._drained = count
+        self._grant(self.intake.drain(count))
 
     async def _drain(self, until_ns: int) -> None:
         """Decode what was received up to a grid time; what came later waits for the next tick.
@@ -280,8 +284,7 @@ class LiveRun:
         So this ends, however fast records come.
         """
         while count := self.intake.step(until_ns):
-            self._drained += count
-            self._grant(self.intake.drain(count))
+            self._decode(count)
             await asyncio.sleep(0)
 
     async def _ticks(self) -> None:
@@ -343,6 +346,14 @@ class LiveRun:
         }
         self._drained = 0
         self._note(RecordType.TICK, name, payload)
+
+    def _note_drain(self) -> None:
+        """Log the last call of the intake by itself, where no tick has followed it.
+
+        A replay makes the same calls: what a call takes of several venues, it orders.
+        """
+        if self._drained:
+            self._note_tick("drain", 0, 0)
 
     async def _batch_hash(self, grid_ns: int) -> str:
         """Hash of what a tick will apply, made where it holds nobody up.

@@ -3,12 +3,15 @@
 import asyncio
 import json
 
+import numpy as np
 import pytest
 
 from feeds.emulator.deribit.rpc import result_text
 from feeds.emulator.deribit.server import DeribitServer
 from feeds.emulator.market import Market
 from feeds.errors import JournalError
+from feeds.events import EVENT, TICKER
+from feeds.handler import HandlerOut
 from feeds.record import Record, RecordType
 from feeds.replay import read_journal
 from scanner import intake as module
@@ -122,14 +125,75 @@ def test_the_loop_turns_between_the_steps_of_a_burst(tmp_path, monkeypatch):
 def test_a_full_inbox_gives_way_by_a_step_that_the_log_tells(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "STEP_RECORDS", 100)
     live = LiveRun(config(tmp_path, limits__inbox_records=1_024), record_to=tmp_path / "log")
-    for _ in range(1_025):
+    for _ in range(1_125):  # Full at 1,024, and once more 100 later.
         live._deliver(live.journal.append(RecordType.FRAME, "deribit", 0, "", RUBBISH))
     live.journal.close()
-    assert (live.forced_drains, len(live.intake)) == (1, 925)
+    assert (live.forced_drains, len(live.intake)) == (2, 925)
     log = list(read_journal(tmp_path / "log"))
     (place,) = (n for n, record in enumerate(log) if record.type is RecordType.TICK)
-    assert place == 1_024
+    assert place == 1_124  # Before the second step, at the latest.
     assert (log[place].name, json.loads(log[place].payload)["records"]) == ("drain", 100)
+
+
+def test_the_log_tells_every_step_that_no_tick_followed(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "STEP_RECORDS", 100)
+    live = LiveRun(config(tmp_path), record_to=tmp_path / "log")
+    fill(
+        live.intake,
+        [live.journal.append(RecordType.FRAME, "deribit", 0, "", RUBBISH) for _ in range(250)],
+    )
+    asyncio.run(live._drain(live.clock.now_ns()))
+    live._note_tick("scan", live.clock.now_ns(), 0)
+    live._note_drain()  # Nothing is left to tell.
+    live.journal.close()
+    told = [
+        (record.name, json.loads(record.payload)["records"])
+        for record in read_journal(tmp_path / "log")
+        if record.type is RecordType.TICK
+    ]
+    assert told == [("drain", 100), ("drain", 100), ("scan", 50)]
+
+
+class Echo:
+    """A handler that makes one row and one ticker of every record."""
+
+    def __init__(self):
+        self.calls = []
+
+    def consume(self, records):
+        self.calls.append([record.rx_ns for record in records])
+        rows, tickers = np.zeros(len(records), EVENT), np.zeros(len(records), TICKER)
+        rows["rx_ns"] = tickers["rx_ns"] = self.calls[-1]
+        rows["seq"] = [int(record.payload) for record in records]
+        return HandlerOut(rows, tickers)
+
+
+def test_venues_that_take_turns_are_decoded_in_one_call_each(tmp_path):
+    settings = config(tmp_path, venues__okx__enabled=True, venues__deribit__enabled=True)
+    pipeline = Pipeline(settings)
+    intake = Intake(settings, pipeline)
+    echoes = {"deribit": Echo(), "okx": Echo()}
+    intake._handlers = echoes
+    stamps = [(1, "okx"), (2, "deribit"), (2, "okx"), (3, "deribit"), (3, "deribit"), (9, "okx")]
+    fill(
+        intake,
+        [
+            Record(rx_ns, RecordType.FRAME, venue, 0, "", b"%d" % n)
+            for n, (rx_ns, venue) in enumerate(stamps)
+        ],
+    )
+    intake.drain(5)
+    rows, tickers = pipeline.scanner.take_pending()
+    assert {name: echo.calls for name, echo in echoes.items()} == {
+        "deribit": [[2, 3, 3]], "okx": [[1, 2]],
+    }  # fmt: skip
+    assert rows["rx_ns"].tolist() == tickers["rx_ns"].tolist() == [1, 2, 2, 3, 3]
+    assert rows["seq"].tolist() == [0, 1, 2, 3, 4]  # Venues in the order of their names at a tie.
+    intake.drain()
+    rows, _ = pipeline.scanner.take_pending()
+    assert (rows["rx_ns"].tolist(), rows["seq"].tolist()) == ([9], [5])
+    intake.drain()
+    assert [len(of) for of in pipeline.scanner.take_pending()] == [0, 0]
 
 
 def test_a_log_that_counts_more_than_it_holds_is_an_error_that_says_so(tmp_path):
