@@ -64,7 +64,7 @@ async def burst(frames: list[bytes], first: list[bytes], body: bytes, folder: Pa
     ticks = asyncio.create_task(run._ticks())  # noqa: SLF001
 
     def hand_over(record_type: RecordType, name: str, payload: bytes) -> None:
-        run._deliver(run.journal.append(record_type, "deribit", 0, name, payload))  # noqa: SLF001
+        run._deliver([run.journal.append(record_type, "deribit", 0, name, payload)])  # noqa: SLF001
 
     async def rest() -> None:
         async with asyncio.timeout(WAIT_S):

@@ -252,7 +252,7 @@ def parts(captured: Captured, start_ns: int) -> dict[str, float]:
     frames = captured.frames[""]
 
     def keep(frame: bytes) -> None:
-        run._deliver(run.journal.append(RecordType.FRAME, "deribit", 0, "", frame))  # noqa: SLF001
+        run._deliver([run.journal.append(RecordType.FRAME, "deribit", 0, "", frame)])  # noqa: SLF001
 
     found: dict[str, float] = {}
 
@@ -262,7 +262,7 @@ def parts(captured: Captured, start_ns: int) -> dict[str, float]:
         found[name] = (time.process_time() - began) / len(frames) * 1e6
 
     body = deribit_instruments(start_ns)
-    run._deliver(run.journal.append(RecordType.HTTP, "deribit", -1, "instruments", body))  # noqa: SLF001
+    run._deliver([run.journal.append(RecordType.HTTP, "deribit", -1, "instruments", body)])  # noqa: SLF001
     for frame in captured.first:
         keep(frame)
     run.intake.drain()

@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class JournalLimits:
     """Bounds of the journal in memory and on disk.
 
-    Memory waiting for the disk is at most queue_batches * (flush_bytes + one payload).
+    Memory waiting for the disk is at most queue_batches * (flush_bytes + one read of a socket).
     """
 
     flush_records: int = 2048  # About 1 ms of the writer thread holding the interpreter.
@@ -113,30 +113,50 @@ class Journal:
         """
         if self._closed:
             raise JournalError(f"append of {record_type.name} {name!r} to a closed journal")
+        record = Record(self._stamp(), record_type, venue, connection, name, payload)
+        self._store((record,), len(payload))
+        return record
+
+    def append_frames(
+        self, venue: str, connection: int, payloads: Sequence[bytes]
+    ) -> Sequence[Record]:
+        """As `append`, the frames of one read of a socket: they arrived together, at one stamp.
+
+        Raises:
+            JournalError: the journal is closed.
+        """
+        if self._closed:
+            raise JournalError(f"append of {len(payloads)} frames to a closed journal")
+        rx_ns, kind = self._stamp(), RecordType.FRAME
+        records = [Record(rx_ns, kind, venue, connection, "", payload) for payload in payloads]
+        self._store(records, sum(map(len, payloads)))
+        return records
+
+    def _stamp(self) -> int:
         rx_ns = self._clock.now_ns()
         if rx_ns < self._last_ns:
             self.counts.clamped += 1
-            rx_ns = self._last_ns
+            return self._last_ns
         self._last_ns = rx_ns
-        record = Record(rx_ns, record_type, venue, connection, name, payload)
-        self.counts.records += 1
-        self.counts.payload_bytes += len(payload)
-        if self._thread is not None:
-            self._store(record)
-        return record
+        return rx_ns
 
-    def _store(self, record: Record) -> None:
+    def _store(self, records: Sequence[Record], size: int) -> None:
+        """Count records of one stamp, and buffer them where there is a folder."""
+        self.counts.records += len(records)
+        self.counts.payload_bytes += size
+        if self._thread is None:
+            return
         if self._failure is not None:
             self._break(self._failure)
         if self.broken is not None:
             return
         buffer = self._buffer
-        buffer.append(record)
-        self._buffer_bytes += len(record.payload)
+        buffer += records
+        self._buffer_bytes += size
         if (
             len(buffer) >= self._limits.flush_records
             or self._buffer_bytes >= self._limits.flush_bytes
-            or record.rx_ns - buffer[0].rx_ns >= self._flush_ns
+            or self._last_ns - buffer[0].rx_ns >= self._flush_ns
         ):
             self.flush()
 

@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from dataclasses import KW_ONLY, dataclass, field, replace
 
 import aiohttp
-import msgspec
 
 from feeds.budget import ConnectBudget, TokenBucket, backoff_s
 from feeds.channels import Answer, Order, Purpose, ResyncQueue
@@ -40,6 +39,7 @@ from feeds.links import (
 )
 from feeds.network import Network
 from feeds.record import Record, RecordType, Redactor
+from feeds.recorder import Recorder
 from feeds.resyncs import Resyncer
 from feeds.secrets import Credentials
 from feeds.subscriber import Subscriber
@@ -48,6 +48,7 @@ from feeds.upkeep import Upkeep
 from feeds.venue import (
     Authenticator,
     ChannelOptions,
+    Headed,
     Limits,
     Pinger,
     Request,
@@ -66,7 +67,7 @@ class VenueSession:
         depth: channels of the second tier, for the listings that `follow_depth` names; None where
             `options` has everything.
         budget: connections per host, shared by all sessions.
-        deliver: takes each record right after the journal; must not block.
+        deliver: takes records right after the journal; must not block.
         underlyings: which to subscribe; empty takes all that discovery gives.
         rng, policy: jitter, and our own limits.
         credentials: log every connection in, where `options.authenticated` and the venue knows how,
@@ -87,7 +88,7 @@ class VenueSession:
     options: ChannelOptions
     limits: Limits
     budget: ConnectBudget
-    deliver: Callable[[Record], None]
+    deliver: Callable[[Sequence[Record]], object]
     underlyings: Sequence[str]
     rng: random.Random
     depth: ChannelOptions | None = None
@@ -99,6 +100,7 @@ class VenueSession:
     transport: Transport = field(default_factory=AiohttpTransport)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
+    recorder: Recorder = field(init=False)
     counts: SessionCounts = field(init=False, default_factory=SessionCounts)
     links: list[Link] = field(init=False, default_factory=list)
     subscriber: Subscriber = field(init=False)
@@ -107,6 +109,7 @@ class VenueSession:
     resyncs: ResyncQueue = field(init=False)
     upkeep: Upkeep = field(init=False)
     _resyncer: Resyncer = field(init=False)
+    _heads: tuple[bytes, ...] = field(init=False)  # of frames that are market data alone
     _bucket: TokenBucket = field(init=False)
     _stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _discovery_wanted: asyncio.Event = field(init=False, default_factory=asyncio.Event)
@@ -116,11 +119,14 @@ class VenueSession:
     _http: aiohttp.ClientSession = field(init=False)
 
     def __post_init__(self) -> None:
+        self.recorder = Recorder(self.venue.NAME, self.journal, self.deliver, self.redact)
+        self._heads = self.venue.MARKET_HEADS if isinstance(self.venue, Headed) else ()
         self._bucket = TokenBucket(self.limits.requests_per_s, self.limits.request_burst)
         self.resyncs = self.policy.resync_queue()
         self.subscriber = Subscriber(
             self.venue, self.options, self.depth, self.limits, self.counts, self.links,
-            self.resyncs, log=self._log, start=self._start_link, resync=self.request_resync,
+            self.resyncs, log=self.recorder.take, start=self._start_link,
+            resync=self.request_resync,
         )  # fmt: skip
         self.upkeep = Upkeep(self.limits, self.policy, self.rng, self.maintenance)
         self._resyncer = Resyncer(
@@ -129,8 +135,8 @@ class VenueSession:
         )  # fmt: skip
         self.discoverer = Discoverer(
             self.venue, self.rest_url, self.underlyings, self.policy, self.counts,
-            log=lambda name, body: self._log(RecordType.HTTP, -1, name, body),
-            pace=self._pace, clean=self._clean, proxy_headers=self.network.proxy_headers,
+            log=lambda name, body: self.recorder.take(RecordType.HTTP, -1, name, body),
+            pace=self._pace, clean=self.recorder.clean, proxy_headers=self.network.proxy_headers,
         )  # fmt: skip
 
     async def run(self) -> None:
@@ -193,21 +199,6 @@ class VenueSession:
         task = self._group.create_task(work, name=f"{self.venue.NAME}.{name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _log(self, record_type: RecordType, connection: int, name: str, payload: bytes) -> Record:
-        """Journal and deliver in one synchronous step: log order is the pipeline's order."""
-        if self.redact is not None:
-            payload = self.redact(payload)
-        record = self.journal.append(record_type, self.venue.NAME, connection, name, payload)
-        self.deliver(record)
-        return record
-
-    def _clean(self, words: str) -> str:
-        return words if self.redact is None else self.redact.text(words)
-
-    def _log_channels(self, link: Link, name: str, channels: Sequence[str]) -> None:
-        payload = msgspec.json.encode(channels)
-        self._log(RecordType.SUBSCRIPTION, link.connection, name, payload)
 
     def _later_ns(self, seconds: float) -> int:
         return self.clock.now_ns() + round(seconds * 1e9)
@@ -337,7 +328,7 @@ class VenueSession:
                     close_s=self.policy.close_s,
                 )
         except NETWORK_ERRORS as error:
-            link.problem = self._clean(f"{url}: {words_of(error)}")
+            link.problem = self.recorder.clean(f"{url}: {words_of(error)}")
             return None
 
     async def _serve(self, link: Link, socket: Socket) -> None:
@@ -362,7 +353,7 @@ class VenueSession:
                     await socket.close()
 
     def _open(self, link: Link) -> None:
-        opened = self._log(RecordType.CONNECTION, link.connection, "open", b"")
+        opened = self.recorder.take(RecordType.CONNECTION, link.connection, "open", b"")
         self.counts.connects += 1
         self.given_up -= link.ledger.wanted
         self.subscriber.word(link)
@@ -370,9 +361,9 @@ class VenueSession:
 
     def _close(self, link: Link, reason: str) -> None:
         self.counts.disconnects += 1
-        reason = self._clean(reason)
+        reason = self.recorder.clean(reason)
         link.recovering = not self._stopping.is_set()
-        self._log(RecordType.CONNECTION, link.connection, "close", reason.encode())
+        self.recorder.take(RecordType.CONNECTION, link.connection, "close", reason.encode())
         for order in link.end(reason):
             self.resyncs.finish(order.symbol)  # The next socket begins with a snapshot.
             self.subscriber.ended(link, order)
@@ -384,17 +375,43 @@ class VenueSession:
                 frames = await socket.receive()
             except SocketClosedError as closed:
                 return str(closed)
+            for reply in self._on_frames(link, frames):
+                try:
+                    await socket.send_str(reply)
+                except NETWORK_ERRORS as error:
+                    return f"reply failed: {words_of(error)}"
+
+    def _on_frames(self, link: Link, frames: Sequence[bytes]) -> list[str]:
+        """Journal, deliver and obey the frames of one read, in one synchronous step.
+
+        Returns:
+            Replies, to be sent in this order.
+        """
+        if len(frames) == 1:  # The usual case of a quiet market, and half as dear by itself.
+            reply = self._on_frame(link, frames[0])
+            return [] if reply is None else [reply]
+        begin, replies, heads = 0, [], self._heads
+        for end in [at for at, frame in enumerate(frames) if not frame.startswith(heads)]:
+            self._keep(link, frames[begin:end])
+            replies.append(self._on_frame(link, frames[end]))
+            begin = end + 1
+        self._keep(link, frames[begin:])
+        return [reply for reply in replies if reply is not None]
+
+    def _keep(self, link: Link, frames: Sequence[bytes]) -> None:
+        """Journal and deliver market data that arrived together; nothing is to be obeyed."""
+        if not frames:
+            return
+        link.last_frame_ns = self.recorder.take_frames(link.connection, frames).rx_ns
+        self.counts.frames += len(frames)
+        self.counts.bytes += sum(map(len, frames))
+        if link.ledger.awaiting:
             for frame in frames:
-                reply = self._on_frame(link, frame)
-                if reply is not None:
-                    try:
-                        await socket.send_str(reply)
-                    except NETWORK_ERRORS as error:
-                        return f"reply failed: {words_of(error)}"
+                link.ledger.heard(frame)
 
     def _on_frame(self, link: Link, frame: bytes) -> str | None:
-        """Journal, deliver and obey one frame, in one synchronous step; returns a reply."""
-        link.last_frame_ns = self._log(RecordType.FRAME, link.connection, "", frame).rx_ns
+        """Journal, deliver and obey one frame; returns a reply."""
+        link.last_frame_ns = self.recorder.take(RecordType.FRAME, link.connection, "", frame).rx_ns
         counts = self.counts
         counts.frames += 1
         counts.bytes += len(frame)
@@ -469,7 +486,7 @@ class VenueSession:
         link.ledger.sent(replace(order, due_ns=due_ns, paid=False))
         unsubscribes = order.purpose is Purpose.UNSUBSCRIBE
         name = "unsubscribe" if unsubscribes else "subscribe"
-        self._log_channels(link, name, order.request.channels)
+        self.recorder.take_channels(link.connection, name, order.request.channels)
         self.subscriber.sent(link, order)
         if not self.limits.answers:
             self._answered(link, order.request.request_id, None)
@@ -490,11 +507,11 @@ class VenueSession:
             self._start_resyncs(self.clock.now_ns())
         if answer.accepted:
             self.counts.accepted += len(answer.accepted)
-            self._log_channels(link, "accepted", answer.accepted)
+            self.recorder.take_channels(link.connection, "accepted", answer.accepted)
         if not answer.missing:
             return
         self.counts.missing += len(answer.missing)
-        self._log_channels(link, "missing", answer.missing)
+        self.recorder.take_channels(link.connection, "missing", answer.missing)
         attempt = order.attempt + 1
         if attempt >= self.policy.subscribe_attempts:
             self.counts.given_up += len(answer.missing)
@@ -521,7 +538,7 @@ class VenueSession:
     def _check(self, link: Link, now_ns: int) -> None:
         if now_ns - link.last_frame_ns >= round(self.limits.silence_s * 1e9):
             self.counts.silence_timers += 1
-            self._log(RecordType.TIMER, link.connection, "silence", b"")
+            self.recorder.take(RecordType.TIMER, link.connection, "silence", b"")
             self._drop(link, f"no frame for {self.limits.silence_s} s")
             return
         if now_ns - link.opened_ns >= renewal_ns(link.connection, self.limits):
@@ -533,7 +550,7 @@ class VenueSession:
         self._ping(link, now_ns)
         for channel in link.ledger.silent(now_ns):
             self.counts.first_data_timers += 1
-            self._log(RecordType.TIMER, link.connection, "first_data", channel.encode())
+            self.recorder.take(RecordType.TIMER, link.connection, "first_data", channel.encode())
             symbol = None if self.limits.answers else self.venue.symbol_of_channel(channel)
             if symbol is not None:
                 self.request_resync([symbol])
@@ -549,7 +566,7 @@ class VenueSession:
         if how is not None:
             self.counts.recoveries += 1
             self.counts.recoveries_cut += how == b"limit"
-            self._log(RecordType.TIMER, link.connection, "recovered", how)
+            self.recorder.take(RecordType.TIMER, link.connection, "recovered", how)
 
     def _ping(self, link: Link, now_ns: int) -> None:
         """Queue the ping that is due, where the venue wants any."""

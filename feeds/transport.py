@@ -4,8 +4,11 @@ aiohttp is always there. picows (feeds/fast_ws.py, extra `fast-ws`) receives a f
 third of its processor time; docs/PERFORMANCE.md has both.
 """
 
-from collections.abc import Sequence
-from typing import Final, Protocol
+import asyncio
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from contextlib import suppress
+from types import coroutine
+from typing import Any, Final, Protocol
 
 import aiohttp
 
@@ -13,6 +16,8 @@ from feeds.errors import SessionError, SocketClosedError
 from feeds.network import Network
 
 NAMES: Final = ("aiohttp", "picows")
+READ_BYTES_MAX: Final = 256 << 10  # Given at once, but for the last frame.
+_DATA: Final = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
 
 
 class Socket(Protocol):
@@ -109,27 +114,79 @@ class AiohttpTransport:
 
 
 class AiohttpSocket:
-    """As Socket; aiohttp holds some 128 KiB of frames back before it stops reading."""
+    """As Socket; aiohttp holds some 128 KiB of frames back before it stops reading.
+
+    aiohttp gives one message a call, and what it has already it gives at once. So `receive` calls
+    until a call would wait, and goes on with that call when it is asked the next time: its caller's
+    own work for a read, as against a frame, is then done once for all that has arrived.
+    """
 
     def __init__(self, socket: "aiohttp.ClientWebSocketResponse[bool]") -> None:
         self._socket = socket
+        self._waiting: tuple[Coroutine[Any, Any, Any], Any] | None = None  # A call, and for what.
+        self._end = ""
         self.send_str = socket.send_str
 
-    async def receive(self) -> tuple[bytes]:
-        """As Socket.receive, one at a time."""
+    async def receive(self) -> list[bytes]:
+        """As Socket.receive."""
+        frames: list[bytes] = []
+        size = 0
+        while not self._end and size < READ_BYTES_MAX:
+            message = self._at_once() if self._waiting is None else None
+            if message is None:
+                if frames:
+                    return frames
+                assert self._waiting is not None
+                waiting, self._waiting = self._waiting, None
+                message = await _resumed(*waiting)
+            if message.type in _DATA:
+                frames.append(message.data)
+                size += len(message.data)
+            else:
+                self._end = self._reason(message)
+        if not frames:
+            raise SocketClosedError(self._end)
+        return frames
+
+    def _at_once(self) -> Any:
+        """Call for a message that has arrived; None where there is none, and the call waits."""
+        call = self._socket.receive()
+        try:
+            self._waiting = call, call.send(None)
+        except StopIteration as done:
+            return done.value
+        return None
+
+    def _reason(self, message: aiohttp.WSMessage) -> str:
+        """Why there is no further frame; "" where there may be one."""
         kinds = aiohttp.WSMsgType
-        while True:
-            message = await self._socket.receive()
-            if message.type in (kinds.TEXT, kinds.BINARY):
-                return (message.data,)
-            if message.type is kinds.CLOSE:
-                words = f"venue closed with {message.data} {message.extra or ''}"
-                raise SocketClosedError(words.rstrip())
-            if message.type is kinds.ERROR:
-                raise SocketClosedError(f"broken: {message.data}")
-            if message.type in (kinds.CLOSING, kinds.CLOSED):
-                raise SocketClosedError(f"closed with {self._socket.close_code}")
+        if message.type is kinds.CLOSE:
+            return f"venue closed with {message.data} {message.extra or ''}".rstrip()
+        if message.type is kinds.ERROR:
+            return f"broken: {message.data}"
+        closed = message.type in (kinds.CLOSING, kinds.CLOSED)
+        return f"closed with {self._socket.close_code}" if closed else ""
 
     async def close(self) -> None:
         """As Socket.close."""
+        if self._waiting is not None:
+            call, _ = self._waiting
+            self._waiting = None
+            with suppress(asyncio.CancelledError, StopIteration):
+                call.throw(asyncio.CancelledError())
         await self._socket.close()
+
+
+@coroutine
+def _resumed(call: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
+    """Go on with a call that was begun and waits for something."""
+    while True:
+        step: Callable[[Any], Any] = call.send
+        try:
+            given = yield waits_for
+        except BaseException as error:  # noqa: BLE001 - a cancellation, above all: the call's own
+            step, given = call.throw, error
+        try:
+            waits_for = step(given)
+        except StopIteration as done:
+            return done.value

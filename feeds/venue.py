@@ -239,6 +239,17 @@ class Signer(Protocol):
 
 
 @runtime_checkable
+class Headed(Protocol):
+    """A venue whose market data is told by how a frame begins.
+
+    Attributes:
+        MARKET_HEADS: of a frame that begins with one of them, `control` says None.
+    """
+
+    MARKET_HEADS: tuple[bytes, ...]
+
+
+@runtime_checkable
 class ChannelNamer(Protocol):
     """A venue whose frames do not hold the channel's name as one JSON string in their head."""
 

@@ -8,7 +8,7 @@ calls, so that listings get the same rows.
 
 from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby, islice
 from operator import attrgetter
@@ -105,14 +105,19 @@ class Intake:
         self.clocks = {name: VenueClock() for name in self._handlers}
         self.errors: deque[FrameError] = deque(maxlen=ERRORS_KEPT)
 
-    def deliver(self, record: Record) -> None:
-        """Put one record behind the others; never blocks, never drops."""
-        self._inbox.append(record)
-        self._bytes += len(record.payload)
+    def deliver(self, records: Sequence[Record]) -> bool:
+        """Put records behind the others; never blocks, never drops.
+
+        Returns:
+            Whether the inbox is full now.
+        """
+        self._inbox.extend(records)
+        self._bytes += sum([len(record.payload) for record in records])
+        return len(self._inbox) >= self._records_max or self._bytes >= self._bytes_max
 
     @property
     def full(self) -> bool:
-        """Whether the inbox has reached its bound: drain before the next record."""
+        """Whether the inbox has reached its bound: drain before the next records."""
         return len(self._inbox) >= self._records_max or self._bytes >= self._bytes_max
 
     def __len__(self) -> int:

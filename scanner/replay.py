@@ -88,7 +88,7 @@ def replay_journal(
         elif record.type is RecordType.START:
             _begin(record, folder, config, pipeline, extra)
         elif record.venue:
-            intake.deliver(record)
+            intake.deliver((record,))
     intake.drain()  # As a live run does at its end.
     extra |= {
         "feed": intake.totals(),

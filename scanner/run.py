@@ -264,9 +264,12 @@ class LiveRun:
             sleep=self.clock.sleep,
         )
 
-    def _deliver(self, record: Record) -> None:
-        self.intake.deliver(record)
-        if self.intake.full:
+    def _deliver(self, records: Sequence[Record]) -> None:
+        if self.intake.deliver(records):
+            self._make_room()
+
+    def _make_room(self) -> None:
+        while self.intake.full:
             self.forced_drains += 1
             if self._running is not None:
                 self._running.result()

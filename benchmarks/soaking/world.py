@@ -287,7 +287,8 @@ class SoakWorld:
         for name, session in self.live.sessions.items():
             session.rng = random.Random(f"{self.seed} {name}")
             session.limits = replace(session.limits, frame_bytes_max=FRAME_BYTES_MAX)
-            session.deliver = self._counting(name, session.deliver)
+            recorder = session.recorder
+            recorder.deliver = self._counting(name, recorder.deliver)
         self._task = asyncio.create_task(self.live.run(), name="run")
         await self.clock.asleep("ticks")
         return self
@@ -329,9 +330,10 @@ class SoakWorld:
     def _counting(self, name: str, deliver: Any) -> Any:
         journaled = self.journaled[name]
 
-        def counted(record: Record) -> None:
-            journaled.count(record)
-            deliver(record)
+        def counted(records: Sequence[Record]) -> None:
+            for record in records:
+                journaled.count(record)
+            deliver(records)
 
         return counted
 

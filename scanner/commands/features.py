@@ -121,7 +121,7 @@ def _read(
     # Listings that ended stay: their last states are rows of the file like any other.
     intake = Intake(settings, pipeline, retire=lambda _listing_id, _rx_ns: None)
     for record in read_journal(source):
-        intake.deliver(record)
+        intake.deliver((record,))
         if intake.full:
             intake.drain()
     intake.drain()

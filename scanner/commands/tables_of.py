@@ -16,7 +16,7 @@ def write_tables(journal: Path, out: Path, settings: ScanConfig) -> dict[str, in
     with TableWriter(out, [], []) as writer:
         known = 0
         for record in read_journal(journal):
-            intake.deliver(record)
+            intake.deliver((record,))
             if len(intake) >= 4096:
                 known = _move(intake, pipeline, writer, known)
         _move(intake, pipeline, writer, known)

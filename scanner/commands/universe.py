@@ -51,7 +51,7 @@ def _recorded(source: Path, config: Path | None) -> list[Listing]:
     pipeline = Pipeline(settings)
     intake = Intake(settings, pipeline)
     for record in read_journal(source):
-        intake.deliver(record)
+        intake.deliver((record,))
         if intake.full:
             intake.drain()
     intake.drain()

@@ -382,3 +382,21 @@ def test_any_record_survives_both_forms(tmp_path_factory, drawn, flush_records, 
 
 def has_surrogate(text: str) -> bool:
     return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def test_frames_of_one_read_share_a_stamp_and_are_stored_like_any_others(tmp_path):
+    limits = JournalLimits(flush_bytes=20)
+    journal = Journal(ListClock([10, 7, 30]), tmp_path, limits)
+    first = journal.append_frames("v", 2, [b"one", b"\xff two"])
+    assert [(r.rx_ns, r.payload) for r in first] == [(10, b"one"), (10, b"\xff two")]
+    second = journal.append_frames("w", 3, [b"three", b"four", b"five"])  # 12 + 13 bytes: flushed.
+    assert {r.rx_ns for r in second} == {10}
+    journal._queue.join()
+    assert (journal.counts.batches_written, journal.counts.records_written) == (1, 5)
+    assert (journal.counts.records, journal.counts.clamped) == (5, 1)
+    assert journal.counts.payload_bytes == 8 + 13
+    journal.close()
+    assert list(read_journal(tmp_path))[:5] == [*first, *second]
+    assert first[0] == Record(10, RecordType.FRAME, "v", 2, "", b"one")
+    with pytest.raises(JournalError, match="append of 2 frames to a closed journal"):
+        journal.append_frames("v", 2, [b"one", b"two"])

@@ -55,6 +55,7 @@ class Toy:
     REST_URL = "http://toy.example"
     WS_URL = "ws://toy.example/ws"
     LIMITS = LIMITS
+    MARKET_HEADS: tuple[bytes, ...] = (b'{"bid"', b'{"ask"', b'{"channel"')
     HELLO: tuple[str, ...] = ()
 
     def discovery(self, underlyings: Sequence[str]) -> tuple[HttpRequest, ...]:
@@ -299,8 +300,8 @@ class Inbox:
     changed: asyncio.Event
     records: list[Record] = field(default_factory=list)
 
-    def deliver(self, record: Record) -> None:
-        self.records.append(record)
+    def deliver(self, records: Sequence[Record]) -> None:
+        self.records += records
         self.changed.set()
 
     def of(self, record_type: RecordType, name: str | None = None) -> list[Record]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -222,11 +222,12 @@ class VenueWorld:
         self.books[listing.symbol] = Book()
         return len(self.ids) - 1
 
-    def _deliver(self, record: Record) -> None:
-        if record.type is RecordType.FRAME and record.payload.startswith(SENTINEL):
-            self._heard += 1
-        else:
-            self._pending.append(record)
+    def _deliver(self, records: Sequence[Record]) -> None:
+        for record in records:
+            if record.type is RecordType.FRAME and record.payload.startswith(SENTINEL):
+                self._heard += 1
+            else:
+                self._pending.append(record)
 
     async def _settle(self) -> None:
         """Let everything that was sent arrive: a last frame on each connection says that it has."""

@@ -44,8 +44,7 @@ def intake(tmp_path):
 
 
 def fill(intake, records):
-    for record in records:
-        intake.deliver(record)
+    intake.deliver(records)
 
 
 def test_a_step_is_bounded_in_records(intake):
@@ -126,7 +125,7 @@ def test_a_full_inbox_gives_way_by_a_step_that_the_log_tells(tmp_path, monkeypat
     monkeypatch.setattr(module, "STEP_RECORDS", 100)
     live = LiveRun(config(tmp_path, limits__inbox_records=1_024), record_to=tmp_path / "log")
     for _ in range(1_125):  # Full at 1,024, and once more 100 later.
-        live._deliver(live.journal.append(RecordType.FRAME, "deribit", 0, "", RUBBISH))
+        live._deliver([live.journal.append(RecordType.FRAME, "deribit", 0, "", RUBBISH)])
     live.journal.close()
     assert (live.forced_drains, len(live.intake)) == (2, 925)
     log = list(read_journal(tmp_path / "log"))
@@ -241,7 +240,7 @@ def test_a_replay_decodes_before_a_tick_what_the_run_had_decoded(tmp_path):
             (RecordType.FRAME, "", book),
         ):
             record = live.journal.append(kind, "deribit", 0, name, payload)
-            live._deliver(record)
+            live._deliver([record])
         stamps.append(record.rx_ns)
     # The log has all of it when the first tick is noted, whose time is that of the first book.
     lived = watched(live.pipeline)

@@ -83,7 +83,7 @@ async def test_frames_behind_the_last_tick_are_counted_live_and_in_a_replay(tmp_
     live = LiveRun(config, record_to=tmp_path)
     running = asyncio.create_task(live.run())
     await asyncio.sleep(0)
-    live._deliver(live.journal.append(RecordType.FRAME, "deribit", 0, "", b"no message"))
+    live._deliver([live.journal.append(RecordType.FRAME, "deribit", 0, "", b"no message")])
     live.stop()
     await running
     extra = {}

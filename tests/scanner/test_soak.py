@@ -95,13 +95,14 @@ def test_frames_that_vanish_without_a_count_are_found(tmp_path, monkeypatch):
 
 
 def test_a_frame_that_a_session_drops_is_found(tmp_path, monkeypatch):
-    take, taken = VenueSession._on_frame, []
+    take, taken = VenueSession._on_frames, []
 
-    def forgetful(session, link, frame):
-        taken.append(frame)
-        return None if len(taken) == 900 else take(session, link, frame)
+    def forgetful(session, link, frames):
+        taken.extend(frames)
+        forgotten = len(taken) - len(frames) < 900 <= len(taken)
+        return take(session, link, frames[1:] if forgotten else frames)
 
-    monkeypatch.setattr(VenueSession, "_on_frame", forgetful)
+    monkeypatch.setattr(VenueSession, "_on_frames", forgetful)
     monkeypatch.setattr(world, "SETTLE_S", 1.0)
     outcome = short(tmp_path, venues=("okx",))
     assert any("did not settle: okx sent" in line for line in said(outcome))

@@ -30,6 +30,7 @@ LIMITS: Limits = Limits(
     silence_s=50.0,  # two answers to pings and some
     ping_s=20.0,  # ours: the venue cuts after 15 minutes without any; pings cost nothing
 )
+MARKET_HEADS: tuple[bytes, ...] = (PREFIX,)
 
 PING_ID: Final = 1
 FIRST_REQUEST_ID: Final = 1001  # Ids below it are not the plan's.
@@ -100,7 +101,7 @@ def ping() -> str:
 
 def control(frame: bytes) -> Control | None:
     """Say what a session must do about a frame; None for market data and rubbish."""
-    if frame.startswith(PREFIX):
+    if frame.startswith(MARKET_HEADS):
         return None
     try:
         answer = wire.read_envelope(frame)

@@ -11,6 +11,7 @@ from feeds.venues.binance.decode import decode, warm_up
 from feeds.venues.binance.plan import (
     CHAIN_OPTION,
     LIMITS,
+    MARKET_HEADS,
     WS_URL,
     control,
     hello,
@@ -27,6 +28,7 @@ from feeds.venues.binance.universe import NAME, REST_URL, discovery, instruments
 __all__ = [
     "CHAIN_OPTION",
     "LIMITS",
+    "MARKET_HEADS",
     "NAME",
     "REST_URL",
     "WS_URL",

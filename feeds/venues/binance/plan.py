@@ -33,6 +33,7 @@ LIMITS: Limits = Limits(
     ping_s=60.0,  # the venue's own pings are the socket's, and no frames
     connection_s=86_400.0,
 )
+MARKET_HEADS: tuple[bytes, ...] = (b'{"stream"',)
 
 FIRST_REQUEST_ID: Final = 1001
 PING_ID: Final = 1  # below the plan's
@@ -96,7 +97,7 @@ def ping() -> str:
 
 def control(frame: bytes) -> Control | None:
     """Say what a session must do about a frame; None for market data and rubbish."""
-    if frame.startswith(b'{"stream"'):
+    if frame.startswith(MARKET_HEADS):
         return None
     try:
         answer = wire.read_answer(frame)

@@ -9,6 +9,7 @@ decode.py     a batch of frames -> blocks of columns, by family
 from feeds.venues.bullish.decode import decode
 from feeds.venues.bullish.plan import (
     LIMITS,
+    MARKET_HEADS,
     WS_URL,
     channel_of,
     control,
@@ -24,6 +25,7 @@ from feeds.venues.bullish.universe import NAME, REST_URL, discovery, instruments
 
 __all__ = [
     "LIMITS",
+    "MARKET_HEADS",
     "NAME",
     "REST_URL",
     "WS_URL",

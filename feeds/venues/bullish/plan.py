@@ -56,7 +56,8 @@ TOPICS: Final = {
     "V1TAIndexPrice": INDEX,
 }
 _OWING: Final = (f"{BOOK}:", f"{QUOTE}:", f"{TICK}:")
-_MARKET_HEAD: Final = b'{"type":'  # answers begin with the version of their protocol
+# Answers begin with the version of their protocol.
+MARKET_HEADS: tuple[bytes, ...] = (b'{"type":',)
 NOTICE_MAX_CHARS: Final = 512
 
 
@@ -131,7 +132,7 @@ def ping() -> str:
 
 def control(frame: bytes) -> Control | None:
     """Say what a session must do about a frame; None for market data and rubbish."""
-    if frame.startswith(_MARKET_HEAD):
+    if frame.startswith(MARKET_HEADS):
         return None
     try:
         envelope = wire.read_envelope(frame)

@@ -10,6 +10,7 @@ scan.py       the byte scanner: books, tickers of options, prints
 from feeds.venues.bybit.decode import decode, warm_up
 from feeds.venues.bybit.plan import (
     LIMITS,
+    MARKET_HEADS,
     WS_URL,
     control,
     hello,
@@ -24,6 +25,7 @@ from feeds.venues.bybit.universe import NAME, REST_URL, discovery, instruments
 
 __all__ = [
     "LIMITS",
+    "MARKET_HEADS",
     "NAME",
     "REST_URL",
     "WS_URL",

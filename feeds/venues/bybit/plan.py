@@ -33,6 +33,7 @@ LIMITS: Limits = Limits(
     silence_s=50.0,  # two pings and some
     ping_s=20.0,  # the venue's advice; it cuts a connection without any after ten minutes
 )
+MARKET_HEADS: tuple[bytes, ...] = (PREFIX,)
 
 FIRST_REQUEST_ID: Final = 1001
 # Depths of the channels of changes, shallow and deep. On the option socket, 1 and 50 are accepted
@@ -106,7 +107,7 @@ def control(frame: bytes) -> Control | None:
 
     The option socket answers with the names of the channels, the linear one with the request id.
     """
-    if frame.startswith(PREFIX):
+    if frame.startswith(MARKET_HEADS):
         return None
     try:
         answer = wire.read_envelope(frame)

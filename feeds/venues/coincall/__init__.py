@@ -10,6 +10,7 @@ decode.py     a batch of frames -> blocks of columns
 from feeds.venues.coincall.decode import decode
 from feeds.venues.coincall.plan import (
     LIMITS,
+    MARKET_HEADS,
     WS_URL,
     channel_of,
     control,
@@ -30,6 +31,7 @@ ONE_TIER: bool = True
 __all__ = [
     "EXPERIMENTAL",
     "LIMITS",
+    "MARKET_HEADS",
     "NAME",
     "ONE_TIER",
     "REST_URL",

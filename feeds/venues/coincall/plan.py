@@ -44,7 +44,7 @@ OF_INSTRUMENT: Final = (BOOK, VALUES, TRADES)
 HEARTBEAT: Final = 11  # `c` of its answer
 FINE: Final = 1  # `rc` of what was done
 _PING: Final = '{"action":"heartbeat"}'
-_HEAD: Final = b'{"dt":'
+MARKET_HEADS: tuple[bytes, ...] = (b'{"dt":',)
 
 
 def subscriptions(
@@ -99,7 +99,7 @@ def control(frame: bytes) -> Control | None:
 
     An answer does not say to what; one that is not well becomes a notice.
     """
-    if frame.startswith(_HEAD):
+    if frame.startswith(MARKET_HEADS):
         return None
     try:
         envelope = wire.read_envelope(frame)

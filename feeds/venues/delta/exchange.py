@@ -27,6 +27,7 @@ class DeltaExchange:
     WS_URL: str
     dialect: Dialect
     LIMITS: Limits = plan.LIMITS
+    MARKET_HEADS: tuple[bytes, ...] = plan.MARKET_HEADS
 
     def discovery(self, underlyings: Sequence[str]) -> tuple[HttpRequest, ...]:  # noqa: ARG002 - the protocol's
         """One list of all products; the venue has no filter by underlying."""

@@ -49,16 +49,21 @@ _OWING: Final = tuple(
     for dialect in (LONG, SHORT)
     for name in (dialect.book, dialect.window, dialect.ticker)
 )
-# What frequent market frames begin with: their keys stand in alphabetical order.
-_MARKET_HEADS: Final = (
+# What frequent market frames begin with: their keys mostly stand in alphabetical order.
+MARKET_HEADS: tuple[bytes, ...] = (
     b'{"a":',
     b'{"action":"update"',
     b'{"action":"snapshot"',
     b'{"ap":',
     b'{"ask_',
-    b'{"buy":',
+    b'{"buy',
+    b'{"close":',
+    b'{"contract_type":',
     b'{"d":',
+    b'{"greeks":',
     b'{"p":',
+    b'{"price":',
+    b'{"type":"v2/ticker"',
 )
 NOTICE_MAX_CHARS: Final = 512
 
@@ -141,7 +146,7 @@ def control(frame: bytes) -> Control | None:
     A refusal names a channel and no symbols; it is told to the operator, and the request whose
     symbols it was about is asked again when its answer is overdue.
     """
-    if frame.startswith(_MARKET_HEADS):
+    if frame.startswith(MARKET_HEADS):
         return None
     try:
         envelope = wire.read_envelope(frame)

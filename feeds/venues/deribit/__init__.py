@@ -11,6 +11,7 @@ families.py   what msgspec read -> blocks of columns, by family
 from feeds.venues.deribit.decode import decode, warm_up
 from feeds.venues.deribit.plan import (
     LIMITS,
+    MARKET_HEADS,
     WS_URL,
     control,
     hello,
@@ -31,6 +32,7 @@ from feeds.venues.deribit.universe import (
 
 __all__ = [
     "LIMITS",
+    "MARKET_HEADS",
     "NAME",
     "REST_URL",
     "WS_URL",

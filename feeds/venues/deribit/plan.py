@@ -13,7 +13,7 @@ from feeds.plans import connections, requests, within
 from feeds.secrets import Credentials
 from feeds.venue import ChannelOptions, ConnectionPlan, Control, Limits, Request
 from feeds.venues.deribit import wire
-from feeds.venues.deribit.decode import ROUTE_BYTES, ROUTES
+from feeds.venues.deribit.decode import ROUTES
 from feeds.venues.deribit.universe import NAME, index_name
 
 WS_URL: str = "wss://www.deribit.com/ws/api/v2"
@@ -30,6 +30,7 @@ LIMITS: Limits = Limits(
     heartbeat_s=30.0,
     silence_s=70.0,  # two heartbeats and some
 )
+MARKET_HEADS: tuple[bytes, ...] = tuple(ROUTES)
 
 HEARTBEAT_S: Final = 30
 # Ids below the plan's, so that none is used twice on a connection.
@@ -110,7 +111,7 @@ def login(credentials: Credentials) -> Request:
 
 def control(frame: bytes) -> Control | None:
     """Say what a session must do about a frame; None for market data and rubbish."""
-    if frame[:ROUTE_BYTES] in ROUTES:
+    if frame.startswith(MARKET_HEADS):
         return None
     try:
         envelope = wire.read_envelope(frame)

@@ -9,6 +9,7 @@ decode.py     a batch of frames -> blocks of columns, by family of channels
 from feeds.venues.derive.decode import decode
 from feeds.venues.derive.plan import (
     LIMITS,
+    MARKET_HEADS,
     WS_URL,
     control,
     hello,
@@ -29,6 +30,7 @@ from feeds.venues.derive.universe import (
 
 __all__ = [
     "LIMITS",
+    "MARKET_HEADS",
     "NAME",
     "REST_URL",
     "WS_URL",

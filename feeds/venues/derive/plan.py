@@ -31,6 +31,7 @@ LIMITS: Limits = Limits(
     silence_s=40.0,  # two answers to pings and some
     ping_s=15.0,
 )
+MARKET_HEADS: tuple[bytes, ...] = (wire.PREFIX,)
 
 PING_ID: Final = 1
 FIRST_REQUEST_ID: Final = 1001  # Ids below it are not the plan's.
@@ -99,7 +100,7 @@ def ping() -> str:
 
 def control(frame: bytes) -> Control | None:
     """Say what a session must do about a frame; None for market data and rubbish."""
-    if frame.startswith(wire.PREFIX):
+    if frame.startswith(MARKET_HEADS):
         return None
     try:
         envelope = wire.read_envelope(frame)

@@ -11,6 +11,7 @@ families.py   the messages of a family -> blocks of columns
 from feeds.venues.okx.decode import decode, warm_up
 from feeds.venues.okx.plan import (
     LIMITS,
+    MARKET_HEADS,
     WS_URL,
     channel_of,
     control,
@@ -26,6 +27,7 @@ from feeds.venues.okx.universe import NAME, REST_URL, discovery, instruments
 
 __all__ = [
     "LIMITS",
+    "MARKET_HEADS",
     "NAME",
     "REST_URL",
     "WS_URL",

@@ -41,6 +41,7 @@ LIMITS: Limits = Limits(
     ping_s=20.0,  # idle for 30 s a connection is cut (WebSocket, Connect)
     requests_per_hour=480,  # "subscribe/unsubscribe/login" (WebSocket, Connect)
 )
+MARKET_HEADS: tuple[bytes, ...] = (wire.PREFIX,)
 
 FIRST_REQUEST_ID: Final = 1001
 ID_DIGITS_MAX: Final = 18
@@ -128,7 +129,7 @@ def ping() -> str:
 
 def control(frame: bytes) -> Control | None:
     """Say what a session must do about a frame; None for market data and rubbish."""
-    if frame.startswith(wire.PREFIX):
+    if frame.startswith(MARKET_HEADS):
         return None
     if frame == wire.PONG:
         return Control()

@@ -10,6 +10,7 @@ from feeds.venues.thalex.decode import decode
 from feeds.venues.thalex.plan import (
     CHAIN_OPTION,
     LIMITS,
+    MARKET_HEADS,
     WS_URL,
     control,
     hello,
@@ -30,6 +31,7 @@ __all__ = [
     "CHAIN_OPTION",
     "EXPERIMENTAL",
     "LIMITS",
+    "MARKET_HEADS",
     "NAME",
     "REST_URL",
     "WS_URL",

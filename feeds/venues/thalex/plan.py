@@ -29,6 +29,9 @@ LIMITS: Limits = Limits(
     silence_s=50.0,  # two answers to pings and some
     ping_s=20.0,  # ours
 )
+MARKET_HEADS: tuple[bytes, ...] = tuple(
+    PREFIX + word for word in (b"book.", b"lwt", b"price_index.", b"recent_trades.", b"ticker.")
+)
 
 PING_ID: Final = 1
 FIRST_REQUEST_ID: Final = 1001  # Ids below it are not the plan's.
