@@ -52,19 +52,32 @@ class VenueClock:
             Whether any row told something.
         """
         stamped = ex_ns > 0
-        behind = rx_ns[stamped] - ex_ns[stamped]
+        rx_ns = rx_ns[stamped]
+        behind = rx_ns - ex_ns[stamped]
         sound = behind >= -FUTURE_NS_MAX
-        self.refused += int(len(sound) - np.count_nonzero(sound))
-        behind = behind[sound]
+        refused = len(sound) - int(np.count_nonzero(sound))
+        if refused:
+            self.refused += refused
+            rx_ns, behind = rx_ns[sound], behind[sound]
         if not len(behind):
             return False
-        buckets = rx_ns[stamped][sound] // BUCKET_NS
-        starts = np.flatnonzero(np.diff(buckets, prepend=buckets[0] - 1))
+        self._take_all(rx_ns, behind)
+        middle = len(behind) // 2
+        behind.partition((middle, middle - 1 + len(behind) % 2))
+        median = (int(behind[middle]) + int(behind[middle - 1 + len(behind) % 2])) / 2
+        self.lag_ns = max(0.0, median - self.offset_ns)
+        return True
+
+    def _take_all(self, rx_ns: NDArray[np.int64], behind: NDArray[np.int64]) -> None:
+        first, last = int(rx_ns[0]) // BUCKET_NS, int(rx_ns[-1]) // BUCKET_NS
+        if first == last:  # Nearly always: a call is about a tick.
+            self._take(first, int(behind.min()))
+            return
+        buckets = rx_ns // BUCKET_NS
+        starts = np.flatnonzero(np.diff(buckets, prepend=first - 1))
         least = np.minimum.reduceat(behind, starts)
         for bucket, ns in zip(buckets[starts].tolist(), least.tolist(), strict=True):
             self._take(bucket, ns)
-        self.lag_ns = max(0.0, float(np.median(behind)) - self.offset_ns)
-        return True
 
     def _take(self, bucket: int, least_ns: int) -> None:
         if self._least and self._least[-1][0] == bucket:

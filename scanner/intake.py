@@ -168,7 +168,8 @@ class Intake:
         return wishes
 
     def _take(self, count: int) -> list[Record]:
-        records = [self._inbox.popleft() for _ in range(count)]
+        take = self._inbox.popleft
+        records = [take() for _ in range(count)]
         self._bytes -= sum(map(len, map(_payload, records)))
         return records
 
@@ -191,9 +192,9 @@ class Intake:
 def _in_order(pieces: list[NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Rows of venues, each in the order of its receipt, as one array in that order."""
     pieces = [piece for piece in pieces if len(piece)]
-    if len(pieces) == 1:
-        return pieces[0]
-    rows = np.concatenate([np.empty(0, dtype), *pieces])
+    if len(pieces) <= 1:
+        return pieces[0] if pieces else np.empty(0, dtype)
+    rows = np.concatenate(pieces)
     order = np.argsort(rows["rx_ns"], kind="stable")  # Merges what is in order already.
     # Moved as raw bytes: numpy copies a structured array field by field, in ten times the time.
     ordered: NDArray[Any] = rows.view(f"V{dtype.itemsize}")[order].view(dtype)
