@@ -170,7 +170,10 @@ class VenueHandler:
         keep = np.ones(len(rows), np.bool_)
         if accepted.any_rejected:
             keep = (rows["flags"] & int(Flag.REJECTED)) == 0
-            stretch.counts["rejected_rows"] += int(len(rows) - keep.sum())
+            refused = int(len(rows) - keep.sum())
+            # What still comes of a book that was given back is no trouble of the feed.
+            stretch.counts["rejected_rows"] += refused - accepted.unasked_rows
+            stretch.counts["unasked_rows"] += accepted.unasked_rows
         if decoded.trade_keys:
             trades = np.flatnonzero(rows["kind"] == Kind.TRADE)
             seen = self._trades.seen(decoded.trade_keys)

@@ -79,10 +79,14 @@ class SequenceCounts:
 
 @dataclass(slots=True)
 class Accepted:
-    """Answer of `accept`: the turns in frame order, and whether any row was rejected."""
+    """Answer of `accept`: the turns in frame order, and whether any row was rejected.
+
+    unasked_rows: of the rejected rows, those of listings whose book was given back.
+    """
 
     changes: list[Change] = field(default_factory=list)
     any_rejected: bool = False
+    unasked_rows: int = 0
 
 
 class SequenceTracker:
@@ -129,7 +133,8 @@ class SequenceTracker:
             live = Change(index, listing, Turn.LIVE)
             if not self._turn(answer.changes, live, (kind, seq, previous)):
                 answer.any_rejected = True
-                _reject(rows, frames, index)
+                refused = _reject(rows, frames, index)
+                answer.unasked_rows += refused if listing in self._closed else 0
             elif empty and kind != _DELTA:
                 answer.changes.append(Change(index, listing, Turn.EMPTY))
         return answer
@@ -233,6 +238,8 @@ class SequenceTracker:
         changes.append(live)
 
 
-def _reject(rows: EventRows, frames: FrameRows, index: int) -> None:
+def _reject(rows: EventRows, frames: FrameRows, index: int) -> int:
+    """Mark the rows of a frame; returns how many it has."""
     begin, end = int(frames["row_begin"][index]), int(frames["row_end"][index])
     rows["flags"][begin:end] |= int(Flag.REJECTED)
+    return end - begin

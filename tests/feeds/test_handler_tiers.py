@@ -74,7 +74,8 @@ def test_what_comes_of_a_book_after_it_was_given_back_is_refused_and_counted(nam
     log.book(CALL, 11, 10, ["change", 0.05, 4.0]).book(CALL, 12, None, ["new", 0.06, 1.0])
     out = run(log)
     assert out.rows["kind"].tolist() == [Kind.BOOK_SNAPSHOT, Kind.CLEAR]
-    assert out.counts["unasked"] == 2
+    assert (out.counts["unasked"], out.counts["unasked_rows"]) == (2, 2)
+    assert out.counts["rejected_rows"] == 0
     assert out.resync == []
     log.subscription("subscribe", BOOK, connection=1)
     log.book(CALL, 13, None, ["new", 0.07, 1.0])
@@ -94,8 +95,22 @@ def test_lost_connection_of_depth_leaves_in_doubt_what_it_carried_at_the_end_alo
 def test_a_book_that_nobody_asked_for_is_refused():
     log = TieredLog()
     log.book(CALL, 10, None, ["new", 0.05, 3.0])
+    log.book(CALL, 11, 10, ["change", 0.05, 4.0], ["new", 0.04, 1.0])
     out = run(log)
-    assert (len(out.rows), out.counts["unasked"], out.counts["rejected_rows"]) == (0, 1, 1)
+    assert (len(out.rows), out.counts["unasked"], out.counts["unasked_rows"]) == (0, 2, 3)
+    assert (out.counts["rejected"], out.counts["rejected_rows"]) == (0, 0)
+
+
+def test_rows_that_nobody_asked_for_are_told_from_those_behind_a_gap():
+    log = TieredLog().deep()
+    other = f"book.{PUT}.100ms"
+    log.book(PUT, 5, None, ["new", 0.01, 1.0])  # Nobody asked for its book,
+    log.book(CALL, 13, 12, ["new", 0.06, 9.0], ["new", 0.07, 9.0])  # and this one has a gap.
+    out = run(log)
+    assert (out.counts["unasked_rows"], out.counts["rejected_rows"]) == (1, 2)
+    log.subscription("subscribe", other, connection=1)
+    log.book(PUT, 6, None, ["new", 0.01, 1.0])
+    assert run(log).counts["unasked_rows"] == 1
 
 
 def test_a_gap_gives_the_word_back_to_best_prices():
