@@ -58,7 +58,8 @@ class HandlerOut:
 
     rows: accepted EVENT rows in log order, with CLEAR, known-empty and STATE_CHANGE rows in place.
     tickers: TICKER rows in log order.
-    resync: symbols that became gapped, in log order; ask the venue for a fresh snapshot.
+    resync: symbols that became gapped, or were listed while subscribed, in log order; ask the
+        venue for a fresh snapshot.
     discover: symbols that a notice named and discovery has not; fetch the instruments again.
     recovering: listings that begin or end to recover from a lost connection, in log order.
     conflicts: what discovery bodies said twice and differently.
@@ -111,7 +112,8 @@ class VenueHandler:
         # Discovered, but of other underlyings; with the expiry, so that it shrinks again.
         self._left_out: dict[str, int | None] = {}
         # symbol -> connection that its best prices come from: its book, or in two tiers whatever
-        # the lower one has; and of two tiers the connection that its depth comes from
+        # the lower one has; and of two tiers the connection that its depth comes from. A channel
+        # outlives its listing: it ends with a record of its own, or with its connection.
         self._carrier: dict[str, int] = {}
         self._depth: dict[str, int] = {}
         # (underlying, price currency) -> connection that carries the quotes of its whole chain
@@ -231,8 +233,6 @@ class VenueHandler:
         self._retire(listing_id, rx_ns)
         del self.symbols[symbol]
         del self._listings[listing_id]
-        self._carrier.pop(symbol, None)
-        self._depth.pop(symbol, None)
         self._tracker.forget(listing_id)
         if self._checked is not None:
             self._checked.forget(listing_id)
@@ -265,8 +265,11 @@ class VenueHandler:
         listing_id = self._allocate(listing)
         self.symbols[listing.symbol] = listing_id
         self._listings[listing_id] = listing
-        if self._tiers.depth is not None:
+        if self._tiers.depth is not None and listing.symbol not in self._depth:
             self._tracker.close(listing_id)
+        if listing.symbol in self._depth or listing.symbol in self._carrier:
+            # Listed again under its name: what its channels began with came before it was known.
+            stretch.resync.append(listing.symbol)
         stretch.counts["listed"] += 1
 
     def _end_overdue(self, rx_ns: int, stretch: "_Stretch") -> None:

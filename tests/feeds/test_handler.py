@@ -278,6 +278,16 @@ def test_a_delivered_option_is_retired_and_its_late_frames_are_unknown():
     assert out.counts["skipped.unknown_symbol"] == 1
 
 
+def test_option_that_is_listed_again_under_its_name_still_hangs_on_its_connection():
+    log = listed().book(CALL, 10, None, ["new", 0.05, 3.0]).state(CALL, "delivered")
+    log.instruments(entry(CALL), entry(PUT))
+    log.add(RecordType.CONNECTION, "close", b"gone", 0)
+    out = run(log)
+    assert out.resync == [CALL]  # Or it would wait for a snapshot that came before.
+    assert tuples(out.rows[-1:], "kind", "listing_id") == [(Kind.CLEAR, 3)]
+    assert run(log.instruments(entry(CALL))).resync == [CALL]  # Listed once, asked for once.
+
+
 def test_halt_and_reopening_are_state_rows():
     out = run(listed().state(CALL, "locked").state(CALL, "open"))
     assert tuples(out.rows, "kind", "level", "flags") == [

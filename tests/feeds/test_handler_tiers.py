@@ -155,3 +155,45 @@ def test_one_tier_clears_without_giving_back():
         .rows
     )
     assert tuples(rows, "kind", "level")[1:] == [(Kind.CLEAR, 0)]
+
+
+def relisted(log: TieredLog) -> TieredLog:
+    """The call ends, and is listed again under its name (id 3) while its channels go on."""
+    log.state(CALL, "delivered")
+    log.book(CALL, 20, None, ["new", 0.05, 1.0])  # Of the new one, before anybody knows of it.
+    log.instruments(entry(CALL), entry(PUT))
+    return log
+
+
+def test_relisted_option_whose_depth_is_still_subscribed_has_a_book_and_is_asked_for_anew():
+    log = relisted(TieredLog().deep())
+    out = run(log)
+    assert out.resync == [CALL]  # Its snapshot may have come while nobody knew of it.
+    log.book(CALL, 21, None, ["new", 0.06, 2.0]).book(CALL, 22, 21, ["new", 0.07, 2.0])
+    out = run(log)
+    books = out.rows[out.rows["listing_id"] == 3]
+    assert tuples(books, "kind", "price") == [
+        (Kind.BOOK_SNAPSHOT, 0.06),
+        (Kind.BOOK_DELTA, 0.07),
+    ]
+    assert out.counts["unasked"] == 0
+    assert clears(log.lose(1)) == [(3, BOOK_GIVEN_BACK)]
+
+
+def test_relisted_option_without_depth_is_closed_and_its_best_prices_are_asked_for_anew():
+    log = relisted(TieredLog())
+    log.book(CALL, 21, None, ["new", 0.06, 2.0])
+    out = run(log)
+    assert (out.resync, out.counts["unasked"]) == ([CALL], 1)
+    assert sorted(clears(log.lose(0))) == [(1, BOOK_GIVEN_BACK), (3, BOOK_GIVEN_BACK)]
+
+
+@pytest.mark.parametrize("end", ["unsubscribe", "close"])
+def test_relisted_option_whose_depth_ended_meanwhile_is_closed(end):
+    log = TieredLog().deep().state(CALL, "delivered")
+    if end == "close":
+        log.lose(1)
+    else:
+        log.subscription("unsubscribe", BOOK, connection=1)
+    log.instruments(entry(CALL), entry(PUT)).book(CALL, 21, None, ["new", 0.06, 2.0])
+    assert run(log).counts["unasked"] == 1
