@@ -154,6 +154,7 @@ class Link:
     # No bound of its own: it holds the plan's requests, their bounded retries, and the requests
     # of at most `resync_under_way_max` resyncs.
     outbox: asyncio.Queue[Order] = field(default_factory=asyncio.Queue)
+    placed: int = 0  # orders in the outbox that have their place in the hour already
     sending: Order | None = None  # out of the outbox, and not yet on the wire
     retries: list[tuple[int, Order]] = field(default_factory=list)  # (not before ns, what)
     reader: asyncio.Task[str] | None = None
@@ -174,7 +175,7 @@ class Link:
         self.opened_ns = self.last_frame_ns = self.pinged_ns = now_ns
         self.retries = []
         self.hour = HourBudget(self.hour.count)
-        self.outbox = asyncio.Queue()
+        self.outbox, self.placed = asyncio.Queue(), 0
         for order in self.ledger.opened():
             self.outbox.put_nowait(order)
 
@@ -188,11 +189,12 @@ class Link:
             self.sending = None
         while not self.outbox.empty():
             lost.append(self.outbox.get_nowait())
+        self.placed = 0
         return lost
 
     def left(self, now_ns: int) -> float:
         """Requests of the hour that neither were sent nor wait to be; infinity without a limit."""
-        return self.hour.left(now_ns) - self.outbox.qsize()
+        return self.hour.left(now_ns) - (self.outbox.qsize() - self.placed)
 
     def has_spare(self, now_ns: int, kept: int) -> bool:
         """Whether more than half of an open connection's hour is left beside what is kept of it."""
@@ -201,9 +203,26 @@ class Link:
             return True
         return self.left(now_ns) - kept > count / 2
 
+    def queue_paid(self, order: Order) -> None:
+        """Queue an order that has its place in the connection's hour already."""
+        self.outbox.put_nowait(replace(order, paid=True))
+        self.placed += 1
+
+    def queue_together(self, orders: Iterable[Order], now_ns: int) -> None:
+        """Queue orders of which none may wait for its place in the hour behind another.
+
+        As many places must be `left`: they are taken at once, and nothing comes between them.
+        """
+        for order in orders:
+            self.hour.reserve(now_ns)
+            self.queue_paid(order)
+
     def defer(self, order: Order, now_ns: int) -> bool:
         """Put an order aside until its place in the connection's hour; pings never wait behind."""
-        if order.paid or order.purpose is Purpose.PING:
+        if order.paid:
+            self.placed -= 1
+            return False
+        if order.purpose is Purpose.PING:
             return False
         wait_ns = self.hour.reserve(now_ns)
         if wait_ns:
@@ -225,7 +244,10 @@ class Link:
             if due_ns > now_ns:
                 waiting.append((due_ns, order))
             elif not order.attempt or not self.ledger.wanted.isdisjoint(order.request.channels):
-                self.outbox.put_nowait(order)
+                if order.paid:
+                    self.queue_paid(order)
+                else:
+                    self.outbox.put_nowait(order)
         self.retries = waiting
 
 

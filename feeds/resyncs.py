@@ -59,7 +59,7 @@ class Resyncer:
                 continue
             self.counts.resyncs += 1
             request_id += len(requests)
-            for request in requests[:-1]:
-                link.outbox.put_nowait(Order(request, Purpose.UNSUBSCRIBE))
-            link.outbox.put_nowait(Order(requests[-1], symbol=symbol))
+            # A book that was given back must not wait for the other half of its resync.
+            ends = [Order(request, Purpose.UNSUBSCRIBE) for request in requests[:-1]]
+            link.queue_together([*ends, Order(requests[-1], symbol=symbol)], now_ns)
         return request_id

@@ -184,3 +184,25 @@ async def test_secret_is_in_no_record_though_its_text_was_sent():
     # Nothing was redacted here: what is sent is not journaled, channels alone are.
     assert not any(b"canary" in record.payload for record in world.inbox.records)
     assert world.inbox.channels("subscribe") == ["trades.all", "book.A1", "ticker.A1"]
+
+
+async def test_login_takes_no_place_of_the_hour_between_the_two_halves_of_a_resync():
+    world = world_with('{"id":7,"ok":[]}')
+    # The instruments take the burst: the hello waits 100 s for its place, the others behind it.
+    limits = replace(
+        LIMITS, requests_per_hour=3, requests_per_s=0.01, request_burst=1, silence_s=10_000.0
+    )
+    policy = replace(POLICY, discovery_every_s=1e6)
+    async with running(world, LoginToy(), **LOGGED_IN, limits=limits, policy=policy):
+        await world.opened()
+        world.session.request_resync(["A1"])  # The plan leaves two of three, and then one logs in.
+        assert world.session.counts.resyncs == 1
+        socket = world.server.sockets[0]
+        for sent in (1, 2, 3, 4):
+            await world.pass_s(100)
+            await world.until(lambda sent=sent: len(socket.received) == sent)
+            await world.frames(sent - 1)  # Everything but the hello is answered.
+        halves = [(m["op"], m["args"]) for m in socket.received[2:]]
+        assert halves == [("unsubscribe", ["book.A1"]), ("subscribe", ["book.A1"])]
+        assert world.session.counts.hour_waits == 1  # It is the plan that waits.
+        assert (world.session.links[0].placed, world.session.resyncs.under_way) == (0, set())

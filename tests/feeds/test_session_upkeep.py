@@ -88,6 +88,23 @@ async def test_resyncs_that_begin_together_share_what_is_left_of_the_hour():
         assert world.session.resyncs.under_way == set()
 
 
+async def test_resyncs_that_wait_for_their_turn_take_each_place_of_the_hour_once():
+    world = World()
+    world.server.symbols = ["A1", "A2"]  # Five channels, two requests of four.
+    # The instruments and the plan take the burst; everything else waits for its turn.
+    limits = replace(FEW, requests_per_hour=6, requests_per_s=0.01, request_burst=3)
+    async with running(world, limits=limits, policy=QUIET):
+        await world.accepted("book.A1", "ticker.A2")
+        world.session.request_resync(["A1"])
+        assert world.session.links[0].left(world.time.ns) == 2
+        world.session.request_resync(["A2"])
+        assert world.session.links[0].left(world.time.ns) == 0
+        assert (world.session.counts.resyncs, world.session.counts.resyncs_postponed) == (2, 0)
+        await world.server.sockets[0].ws.close()
+        await world.until(lambda: world.inbox.of(RecordType.CONNECTION, "close"))
+        assert world.session.links[0].placed == 0
+
+
 async def test_resyncs_leave_the_reserve_before_listings_change_and_take_it_after():
     world = World()
     limits = replace(FEW, requests_per_hour=8, **BEFORE_CHANGE)
