@@ -283,11 +283,14 @@ def worded(venue: Venue, order: Order, now_ns: int) -> str:
     return venue.stamped(text, now_ns) if isinstance(venue, Stamper) else text
 
 
-def signature(venue: Venue, keys: Credentials | None, now_ns: int) -> str | None:
-    """What a connection adds to its address, often nothing; None where keys are missing."""
-    if not isinstance(venue, Signer):
-        return ""
-    return None if keys is None else venue.path(keys, now_ns)
+def shut_out(venue: Venue, keys: Credentials | None) -> bool:
+    """Whether a venue's sockets are for accounts alone, and there are no keys of one."""
+    return isinstance(venue, Signer) and keys is None
+
+
+def signature(venue: Venue, keys: Credentials | None, now_ns: int) -> str:
+    """What a connection adds to its address, often nothing; not for who is `shut_out`."""
+    return "" if keys is None or not isinstance(venue, Signer) else venue.path(keys, now_ns)
 
 
 def trouble_of(links: Sequence[Link], problem: str) -> str:

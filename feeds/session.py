@@ -33,6 +33,7 @@ from feeds.links import (
     SessionPolicy,
     host_of,
     renewal_ns,
+    shut_out,
     signature,
     trouble_of,
     worded,
@@ -290,6 +291,11 @@ class VenueSession:
     async def _run_link(self, link: Link) -> None:
         """Connect and serve for ever; each failure is counted and backs off."""
         try:
+            # No keys come during a run: to ask the connect budget would spend it for nothing.
+            if shut_out(self.venue, self.credentials):
+                url = self.ws_url + link.path
+                link.problem = f"{url}: is for accounts alone, and there are no keys of one"
+                return
             while True:
                 link.state = LinkState.WAITING
                 while not link.ledger.wanted:  # All its listings ended or were given back.
@@ -315,9 +321,6 @@ class VenueSession:
     async def _connect(self, link: Link) -> Socket | None:
         url = self.ws_url + link.path
         signed = signature(self.venue, self.credentials, self.clock.now_ns())
-        if signed is None:
-            link.problem = f"{url}: is for accounts alone, and there are no keys of one"
-            return None
         try:
             async with asyncio.timeout(self.policy.connect_s):
                 return await self.transport.connect(

@@ -277,9 +277,20 @@ async def test_socket_sent_on_to_no_address_is_a_failure_without_the_signature()
 
 async def test_signed_venue_without_keys_is_not_knocked_at_and_says_what_is_missing():
     world = World()
-    async with running(world, SigningToy()):
-        await world.until(lambda: world.session.counts.connect_failures == 1)
-        assert "no keys" in world.session.trouble
+    budget = ConnectBudget(None, world.time, 100, 60.0)
+    limits = replace(LIMITS, channels_per_connection=2)  # Two connections.
+    policy = replace(POLICY, discovery_every_s=1e6)
+    async with running(world, SigningToy(), budget=budget, limits=limits, policy=policy):
+        await world.until(lambda: world.inbox.of(RecordType.HTTP))
+        await world.pass_s(POLICY.check_s)
+        told = world.session.trouble
+        assert told.startswith("2 of 2 connections down: ")
+        assert "no keys" in told
+        for _ in range(20):
+            await world.pass_s(POLICY.retry_cap_s)
+        assert world.session.trouble == told
+        # The instruments took one connect; nothing is spent on what can never be.
+        assert (budget.counts.granted, world.session.counts.connect_failures) == (1, 0)
     assert world.server.sockets == []
 
 
