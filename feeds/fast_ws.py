@@ -12,7 +12,7 @@ import aiohttp
 import picows
 
 from feeds.errors import SocketClosedError
-from feeds.network import Network
+from feeds.network import REDIRECTS, Network, redirected
 
 WAITING_BYTES_MAX: Final = 256 << 10  # Beside what one read of the socket still brings.
 _DATA: Final = (picows.WSMsgType.TEXT, picows.WSMsgType.BINARY, picows.WSMsgType.CONTINUATION)
@@ -37,10 +37,14 @@ class PicowsTransport:
                 lambda: PicowsSocket(frame_bytes_max, close_s), url, max_frame_size=frame_bytes_max,
                 ssl_context=network.certificates if url.startswith("wss:") else None,
                 websocket_handshake_timeout=None,  # The session has a time for all of it.
+                max_redirects=0,
             )  # fmt: skip
         except (picows.WSInvalidURL, ValueError):
-            # Ours, or the one that the venue sent us on to; the words may hold a signature.
-            raise ConnectionError("is no address") from None
+            raise ConnectionError("is no address") from None  # Its words may hold a signature.
+        except picows.WSHandshakeError as error:
+            if error.response is not None and error.response.status in REDIRECTS:
+                raise redirected(int(error.response.status)) from None
+            raise ConnectionError(str(error)) from error
         except picows.WSError as error:
             raise ConnectionError(str(error)) from error
         assert isinstance(socket, PicowsSocket)

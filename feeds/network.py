@@ -3,10 +3,14 @@
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Final
 
 import aiohttp
 
 from feeds.secrets import Credentials
+
+REDIRECTS: Final = (301, 302, 303, 307, 308)  # statuses that clients follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +38,43 @@ class Network:
         return {"Proxy-Authorization": pair}
 
     def open(self) -> aiohttp.ClientSession:
-        """A client that takes this way, but for `proxy_headers`; call it within an event loop."""
+        """A client that takes this way, but for `proxy_headers`; call it within an event loop.
+
+        Its sockets follow no redirect.
+        """
+        refusal = aiohttp.TraceConfig()
+        refusal.on_request_redirect.append(_refuse_of_sockets)
         return aiohttp.ClientSession(
+            trace_configs=[refusal],
             # No limit in the connector: there it would make a connection wait in silence.
             connector=aiohttp.TCPConnector(
                 limit=0, ssl=True if self.certificates is None else self.certificates
             ),
             proxy=self.proxy,
         )
+
+
+def redirected(status: int) -> ConnectionError:
+    """Why a socket did not come about; where it was to go stays unsaid, for that may be signed.
+
+    A signature is for the venue that it was made for, and a redirect may name anybody. Browsers
+    follow none with a socket either (WHATWG WebSockets, opening handshake: redirect mode "error").
+    """
+    return ConnectionError(f"was redirected ({status}), which no socket follows")
+
+
+async def _refuse_of_sockets(
+    _client: aiohttp.ClientSession,
+    _context: SimpleNamespace,
+    params: aiohttp.TraceRequestRedirectParams,
+) -> None:
+    """End a request that is about to be sent on, if it asks for a socket.
+
+    Raises:
+        ConnectionError: it does; the client lets it through and closes the connection.
+    """
+    if aiohttp.hdrs.UPGRADE in params.headers:
+        raise redirected(params.response.status)
 
 
 def certificates_of(ca_file: Path) -> ssl.SSLContext:

@@ -53,11 +53,11 @@ class Transport(Protocol):
         frame_bytes_max: int,
         close_s: float,
     ) -> Socket:
-        """Open one, without compression.
+        """Open one, without compression; a redirect is refused.
 
         Args:
             url: ws or wss.
-            http: the session's client of HTTP, which takes the way of `network` already.
+            http: the session's client of HTTP, `network.open()`.
             network: which proxy to take, and whose certificates to believe.
             frame_bytes_max: a longer frame ends the connection.
             close_s: longest wait for the answer to our goodbye.

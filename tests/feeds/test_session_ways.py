@@ -256,23 +256,51 @@ async def test_signature_stays_out_of_what_is_said_of_a_refused_socket():
 
 @dataclass
 class ElsewhereServer(Server):
-    """Sends every socket on to an address that is none."""
+    """Sends every socket on to an address."""
 
     elsewhere: str = ""
 
     async def websocket(self, request: web.Request) -> web.WebSocketResponse:
-        raise web.HTTPFound(f"{self.elsewhere}?{request.query_string}")
+        location = f"{self.elsewhere}?{request.query_string}"  # web.HTTPFound would look at it.
+        return web.Response(status=302, headers={"Location": location})
 
 
-async def test_socket_sent_on_to_no_address_is_a_failure_without_the_signature():
-    for elsewhere in ("ftp://venue/ws", "ws://venue:99999/ws", "ws:///ws"):
+async def test_socket_sent_on_is_a_failure_without_the_signature():
+    for elsewhere in ("ftp://venue/ws", "ws://venue:99999/ws", "ws:///ws", "ws://127.0.0.1:1/ws"):
         world = World()
         world.server = ElsewhereServer(world.time.changed, elsewhere=elsewhere)
         async with running(world, SigningToy(), credentials=Account()):
             await world.until(lambda world=world: world.session.counts.connect_failures == 1)
             trouble = world.session.trouble
         assert "1 of 1 connections down" in trouble
+        assert "was redirected (302)" in trouble
         assert not any(part in trouble for part in ("hush", "who", "with="))
+
+
+@dataclass
+class MovedServer(Server):
+    """Sends what is asked for at one address on to another of its own."""
+
+    async def websocket(self, request: web.Request) -> web.WebSocketResponse:
+        if request.path == "/ws":
+            raise web.HTTPTemporaryRedirect(f"/ws/moved?{request.query_string}")
+        return await super().websocket(request)
+
+    async def instruments(self, request: web.Request) -> web.Response:
+        if "moved" not in request.query:
+            raise web.HTTPFound("/instruments?moved=1")
+        return await super().instruments(request)
+
+
+async def test_no_socket_is_sent_on_to_another_address_though_instruments_may_be():
+    for venue, keys in ((SigningToy(), Account()), (Toy(), None)):
+        world = World()
+        world.server = MovedServer(world.time.changed)
+        async with running(world, venue, credentials=keys):
+            await world.until(lambda world=world: world.session.counts.connect_failures == 1)
+            trouble = world.session.trouble
+        assert trouble.endswith("/ws: was redirected (307), which no socket follows")
+        assert (world.server.asked, world.server.sockets) == (["moved=1"], [])
 
 
 async def test_signed_venue_without_keys_is_not_knocked_at_and_says_what_is_missing():
