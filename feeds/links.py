@@ -26,6 +26,8 @@ class SessionPolicy:
     first_data_s: float = 10.0  # 131 snapshots came within 0.62 s on one Deribit socket.
     ack_s: float = 10.0
     subscribe_attempts: int = 3  # A name that is refused three times is wrong, not unlucky.
+    # Depth that was refused so often is asked for again after this: as patient as discovery.
+    depth_refused_s: float = 900.0
     retry_base_s: float = 0.5  # Reconnects and repeated requests: full jitter from here,
     retry_cap_s: float = 60.0  # to here.
     stable_s: float = 30.0  # A connection that lived so long starts its backoff anew.
@@ -81,6 +83,7 @@ class SessionCounts:
     unanswered: int = 0  # requests without an answer in time
     depth_grown: int = 0  # listings that depth was asked for, and
     depth_given_back: int = 0  # those of which it is wanted no more
+    depth_refused: int = 0  # those that left their tier because no attempt brought it, each time
     given_up: int = 0  # channels missing after all attempts
     no_room: int = 0  # channels that no connection could take
     silence_timers: int = 0

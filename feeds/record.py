@@ -25,7 +25,8 @@ class RecordType(IntEnum):
     # "merged", "records"}, the last being how many one call decoded since the TICK record before
     CLOCK_STEP = 10  # JSON {"step_ns"}
     END = 11  # closed in order
-    DEPTH = 12  # what the depth tier became; JSON {"grown": {symbol: why}, "given_back": [symbol]}
+    DEPTH = 12  # what the depth tier became; JSON {"grown": {symbol: why}, "given_back": [symbol]},
+    # and "refused": [symbol] where no attempt brought what was grown
 
 
 # A Struct and not a dataclass: one is made per frame, and 0.08 us stands against 0.91 us

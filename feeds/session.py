@@ -44,6 +44,7 @@ from feeds.recorder import Recorder
 from feeds.resyncs import Resyncer
 from feeds.secrets import Credentials
 from feeds.subscriber import Subscriber
+from feeds.tiers import Refusal
 from feeds.transport import AiohttpTransport, Socket, Transport
 from feeds.upkeep import Upkeep
 from feeds.venue import (
@@ -105,7 +106,7 @@ class VenueSession:
     counts: SessionCounts = field(init=False, default_factory=SessionCounts)
     links: list[Link] = field(init=False, default_factory=list)
     subscriber: Subscriber = field(init=False)
-    given_up: set[str] = field(init=False, default_factory=set)  # channels, until a new socket
+    given_up: set[str] = field(init=False, default_factory=set)  # until a new socket; no depth
     discoverer: Discoverer = field(init=False)
     resyncs: ResyncQueue = field(init=False)
     upkeep: Upkeep = field(init=False)
@@ -189,6 +190,12 @@ class VenueSession:
             self.counts.depth_postponed += 1
             return
         self.discoverer.problem = self.subscriber.follow_depth(wanted) or self.problem
+
+    @property
+    def depth_refused(self) -> frozenset[str]:
+        """Symbols whose depth the venue would not give: not to be wanted for now."""
+        tier = self.subscriber.tier
+        return frozenset() if tier is None else frozenset(tier.refused)
 
     def request_resync(self, symbols: Iterable[str]) -> None:
         """Ask for fresh snapshots of listings, each at its own backoff; bounded, never waits."""
@@ -370,6 +377,7 @@ class VenueSession:
         for order in link.end(reason):
             self.resyncs.finish(order.symbol)  # The next socket begins with a snapshot.
             self.subscriber.ended(link, order)
+        self.subscriber.closed(link)
 
     async def _read(self, link: Link, socket: Socket) -> str:
         """Receive until the socket ends; returns why it did."""
@@ -502,8 +510,8 @@ class VenueSession:
             self._follow(link, answer)
         return answer is not None
 
-    def _follow(self, link: Link, answer: Answer) -> None:
-        """Record what an answer gave, and ask again for what it did not."""
+    def _follow(self, link: Link, answer: Answer, *, heard: bool = True) -> None:
+        """Record what an answer gave, and ask again for what it did not; not `heard`: none came."""
         order = answer.order
         if order.symbol:
             self.resyncs.finish(order.symbol)
@@ -518,7 +526,12 @@ class VenueSession:
         attempt = order.attempt + 1
         if attempt >= self.policy.subscribe_attempts:
             self.counts.given_up += len(answer.missing)
-            self.given_up.update(answer.missing)
+            if link.deep:
+                until_ns = self._later_ns(self.policy.depth_refused_s)
+                refusal = Refusal(until_ns, None if heard else link.connection)
+                self.subscriber.refuse(answer.missing, refusal)
+            else:
+                self.given_up.update(answer.missing)
             return
         # The whole request again: only the venue can word one, and repeats change nothing.
         again = replace(order, attempt=attempt, symbol="")
@@ -534,6 +547,7 @@ class VenueSession:
                 if link.state is LinkState.OPEN:
                     self._check(link, now_ns)
             self._start_resyncs(now_ns)
+            self.discoverer.problem = self.subscriber.ask_again(now_ns) or self.problem
             since_ns = now_ns - self._discovered_ns
             if self.upkeep.asks(now_ns) or since_ns >= round(self.policy.discovery_every_s * 1e9):
                 self.request_discovery()
@@ -559,7 +573,7 @@ class VenueSession:
                 self.request_resync([symbol])
         for answer in link.ledger.overdue(now_ns):
             self.counts.unanswered += 1
-            self._follow(link, answer)
+            self._follow(link, answer, heard=False)
         link.retry(now_ns)
         self._look_recovered(link, now_ns)
 

@@ -12,7 +12,7 @@ from feeds.contract import Listing
 from feeds.errors import SessionError
 from feeds.links import Link, LinkState, SessionCounts, place
 from feeds.record import Record, RecordType
-from feeds.tiers import DepthTier
+from feeds.tiers import DepthTier, Refusal
 from feeds.venue import ChannelOptions, ConnectionPlan, Limits, Unsubscriber, Venue
 
 FIRST_OWN_REQUEST_ID: Final = 1_000_000  # Above the ids of any plan, below 10 digits for years.
@@ -159,6 +159,42 @@ class Subscriber:
         assert self.tier is not None
         self.tier.symbols.difference_update(symbols)
         self.counts.depth_given_back += len(symbols)
+        self._end_depth(symbols)
+
+    def refuse(self, channels: Iterable[str], refusal: Refusal) -> None:
+        """Let the depth go that no attempt brought: others may have the places.
+
+        It is ended as any depth: a channel that the venue never answered for may be subscribed.
+        """
+        assert self.tier is not None
+        named = {self.venue.symbol_of_channel(channel) for channel in channels}
+        symbols = sorted(self.tier.symbols & named)
+        change = {"grown": {}, "given_back": [], "refused": symbols}
+        self.log(RecordType.DEPTH, -1, "depth", msgspec.json.encode(change))
+        self.tier.refuse(symbols, refusal)
+        self.counts.depth_refused += len(symbols)
+        self._end_depth(symbols)
+
+    def ask_again(self, now_ns: int) -> str:
+        """Ask for the refused depth of those that always have it, when the time of it has come.
+
+        Options wait for the next choice.
+
+        Returns:
+            What is wrong with the plan for them, "" if nothing is.
+        """
+        if self.tier is None:
+            return ""
+        over = [self.listings[symbol] for symbol in self.tier.admitted(now_ns)]
+        return self._grow(self.tier.always(over))
+
+    def closed(self, link: Link) -> None:
+        """Follow the end of a connection: what it never answered for, another may."""
+        if self.tier is not None:
+            self.tier.ended(link.connection)
+
+    def _end_depth(self, symbols: list[str]) -> None:
+        """Give the channels of depth back, and begin the best prices anew where that is all."""
         ending = self._forget(symbols, [link for link in self.links if link.deep])
         self._begin_anew(symbol for symbol in symbols if symbol not in ending)
 
@@ -205,7 +241,7 @@ class Subscriber:
             self.resyncs.forget(symbol)
         self.counts.delisted += len(symbols)
         if self.tier is not None:
-            self.tier.symbols.difference_update(symbols)
+            self.tier.forget(symbols)
         self._forget(symbols, self.links)
 
     def _forget(self, symbols: Iterable[str], links: Iterable[Link]) -> set[str | None]:

@@ -64,6 +64,18 @@ def tiers_of(venue: Venue, options: ChannelOptions, *, two: bool) -> Tiers:
     )
 
 
+class Refusal(NamedTuple):
+    """Depth of a listing that no attempt brought.
+
+    until_ns: it is not asked for again before.
+    connection: whose silence it was; the end of that connection ends the wait. None where the
+        venue refused in words.
+    """
+
+    until_ns: int
+    connection: int | None
+
+
 @dataclass(slots=True)
 class DepthTier:
     """Which listings of a venue have depth, and the words for it.
@@ -75,12 +87,39 @@ class DepthTier:
 
     Attributes:
         symbols: listings that depth was asked for.
+        refused: those that left because they cannot have it now.
     """
 
     venue: Venue
     options: ChannelOptions
     limits: Limits
     symbols: set[str] = field(init=False, default_factory=set)
+    refused: dict[str, Refusal] = field(init=False, default_factory=dict)
+
+    def refuse(self, symbols: Iterable[str], refusal: Refusal) -> None:
+        """Take listings out of the tier for a while."""
+        for symbol in symbols:
+            self.symbols.discard(symbol)
+            self.refused[symbol] = refusal
+
+    def ended(self, connection: int) -> None:
+        """Let those be asked for again that a connection never answered for: it has ended."""
+        for symbol, refusal in self.refused.items():
+            if refusal.connection == connection:
+                self.refused[symbol] = Refusal(0, None)
+
+    def admitted(self, now_ns: int) -> list[str]:
+        """Symbols that may be asked for again from now on; each is named once."""
+        over = [symbol for symbol, refusal in self.refused.items() if refusal.until_ns <= now_ns]
+        for symbol in over:
+            del self.refused[symbol]
+        return over
+
+    def forget(self, symbols: Iterable[str]) -> None:
+        """Drop listings that ended."""
+        for symbol in symbols:
+            self.symbols.discard(symbol)
+            self.refused.pop(symbol, None)
 
     def always(self, listings: Iterable[Listing]) -> list[Listing]:
         """Those of some listings that have depth whatever the rule says."""
@@ -91,13 +130,14 @@ class DepthTier:
     ) -> tuple[list[Listing], list[str]]:
         """Listings to grow by, and symbols to give back, so that just the wanted options remain.
 
-        What is wanted and not listed, or is no option, changes nothing.
+        What is wanted and not listed, is no option, or was refused a while ago changes nothing.
         """
         grown = [
             listings[symbol]
             for symbol in wanted
             if symbol in listings
             and symbol not in self.symbols
+            and symbol not in self.refused
             and listings[symbol].kind == ListingKind.OPTION
         ]
         kept = set(wanted)

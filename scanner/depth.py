@@ -5,7 +5,7 @@ that matter have their whole books, too: what a scan flagged, what is near the m
 traded. What the session makes of it is in the journal, so that a replay needs no decision.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -49,10 +49,13 @@ class Candidates:
     trades_per_s: NDArray[np.float32]
 
 
-def candidates(result: ScanResult, universe: Universe, venue: str) -> Candidates:
+def candidates(
+    result: ScanResult, universe: Universe, venue: str, refused: Collection[str] = ()
+) -> Candidates:
     """The live options of a venue; asks the result for metrics, so before the next tick.
 
-    What was listed since the scan, by a drain of a full inbox, is not among them.
+    What was listed since the scan, by a drain of a full inbox, is not among them, nor what the
+    venue `refused` depth.
     """
     symbols = universe.symbols(venue)
     rows = np.fromiter(symbols.values(), np.int64, len(symbols))
@@ -60,6 +63,7 @@ def candidates(result: ScanResult, universe: Universe, venue: str) -> Candidates
     columns = universe.columns.at(rows.astype(np.uint32))
     live = (columns.kind == ListingKind.OPTION) & (columns.state == RowState.LIVE)
     live &= rows < result.score.shape[1]
+    live &= np.fromiter((name not in refused for name in symbols), np.bool_, len(symbols))
     rows, names = rows[live], names[live]
     columns = universe.columns.at(rows.astype(np.uint32))
     forward = result.metrics["forward"][rows].astype(np.float64)
@@ -118,9 +122,9 @@ class DepthChooser:
     def choose(self, of: Candidates, now_ns: int) -> Mapping[str, str]:
         """Symbols that shall have depth from now on, and why.
 
-        Who has it and is still listed keeps it, until somebody better needs the place and it had
-        it for HOLD_NS; what is flagged need not wait for that. At most GIVEN_BACK_MAX places change
-        hands at a time.
+        Who has it and is still a candidate keeps it, until somebody better needs the place and it
+        had it for HOLD_NS; what is flagged need not wait for that. At most GIVEN_BACK_MAX places
+        change hands at a time.
         """
         self._next_ns = now_ns + EVERY_NS
         listed = set(of.symbols)

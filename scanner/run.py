@@ -326,18 +326,24 @@ class LiveRun:
 
     async def _choose_depth(self, scan_ns: int) -> None:
         """Let the venues with two tiers follow what the scan says matters."""
-        due = [name for name, chooser in self._choosers.items() if chooser.due(scan_ns)]
+        due = {
+            name: self.sessions[name].depth_refused
+            for name, chooser in self._choosers.items()
+            if chooser.due(scan_ns)
+        }
         if due:
             chosen = await self._work(functools.partial(self._chosen, due), scan_ns)
             for name, symbols in chosen.items():
                 self.sessions[name].follow_depth(symbols)
 
-    def _chosen(self, venues: list[str], scan_ns: int) -> dict[str, Mapping[str, str]]:
+    def _chosen(
+        self, refused: Mapping[str, frozenset[str]], scan_ns: int
+    ) -> dict[str, Mapping[str, str]]:
         result, universe = self.pipeline.last_scan, self.pipeline.universe
         assert result is not None
         return {
-            name: self._choosers[name].choose(candidates(result, universe, name), scan_ns)
-            for name in venues
+            name: self._choosers[name].choose(candidates(result, universe, name, out), scan_ns)
+            for name, out in refused.items()
         }
 
     def _note_tick(self, name: str, grid_ns: int, merged: int, batch_hash: str = "") -> None:

@@ -1,6 +1,7 @@
 """A session of two tiers: what depth that comes and goes leaves on its connections."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -196,3 +197,132 @@ async def test_connection_whose_depth_is_given_back_while_it_waits_is_not_opened
         await world.pass_s(CHECK_S)
         assert world.session.links[1].state is LinkState.WAITING
         assert len(world.server.sockets) == 1
+
+
+def tier_of(world: World) -> set[str]:
+    return world.session.subscriber.tier.symbols
+
+
+async def refused(world: World, channel: str) -> None:
+    """Wait until a channel was asked for and refused as often as it is tried."""
+    for attempt in (1, 2, 3):
+        await world.until(lambda n=attempt: world.inbox.channels("missing").count(channel) == n)
+        await world.pass_s(5)
+
+
+async def test_depth_that_the_venue_refuses_leaves_the_tier_and_another_has_its_place():
+    world = World()
+    world.server.symbols = ["A1", "A2", "A3"]
+    world.server.unknown = {"book.A1"}
+    limits = replace(PATIENT, channels_per_connection=3, connections_max=2)
+    async with running(world, TieredToy(), **tiers(limits=limits)):
+        await world.accepted("quote.A3")
+        base = world.server.sockets[0]
+        follow(world, "A1", "A2")
+        await refused(world, "book.A1")
+        assert tier_of(world) == {"A2"}
+        assert world.session.links[1].ledger.wanted == {"book.A2"}
+        assert world.session.given_up == set()
+        # What the venue does not know can hardly be ended; what it never answered for may be.
+        deep = world.server.sockets[1]
+        await world.until(lambda: deep.channels("unsubscribe") == ["book.A1"])
+        # The book is gone, if ever there was one: best prices begin anew.
+        await world.until(lambda: base.channels().count("quote.A1") == 2)
+        counts = world.session.counts
+        assert (counts.depth_grown, counts.depth_refused, counts.depth_given_back) == (2, 1, 0)
+        said = [json.loads(r.payload) for r in world.inbox.of(RecordType.DEPTH)]
+        assert said[1:] == [{"grown": {}, "given_back": [], "refused": ["A1"]}]
+        follow(world, "A1", "A2", "A3")  # A1 is not asked for again, whoever wants it.
+        await world.accepted("book.A3")
+        assert (tier_of(world), deep.channels().count("book.A1")) == ({"A2", "A3"}, 3)
+
+
+async def test_refused_depth_may_be_asked_for_again_after_its_time():
+    world = World()
+    world.server.unknown = {"book.A1"}
+    async with running(world, TieredToy(), **tiers()):
+        await world.accepted("quote.A1")
+        follow(world, "A1")
+        await refused(world, "book.A1")
+        world.server.unknown = set()
+        await world.server.sockets[1].ws.close()  # It was refused in so many words:
+        await world.until(lambda: world.inbox.of(RecordType.CONNECTION, "close"))
+        await world.pass_s(QUIET.depth_refused_s - 20)  # a new socket makes no difference.
+        follow(world, "A1")
+        assert (tier_of(world), len(world.server.sockets)) == (set(), 2)
+        await world.pass_s(20)
+        assert tier_of(world) == set()  # An option waits for the next choice.
+        follow(world, "A1")
+        await world.pass_s(CHECK_S)  # Its connection looks whether there is anything to carry.
+        await world.accepted("book.A1")
+        assert tier_of(world) == {"A1"}
+        assert world.session.counts.depth_refused == 1
+
+
+async def test_depth_that_was_never_answered_for_is_refused_no_longer_than_its_connection_lives():
+    world = World()
+    async with running(world, TieredToy(), **tiers()):
+        await world.accepted("quote.A1")
+        world.server.mute = True
+        follow(world, "A1")
+        await world.until(lambda: len(world.server.sockets) == 2)
+        deep = world.server.sockets[1]
+        for attempt in (1, 2, 3):
+            await world.until(lambda n=attempt: deep.channels().count("book.A1") == n)
+            await world.pass_s(QUIET.ack_s)
+            await world.pass_s(5)
+        assert (tier_of(world), world.session.counts.depth_refused) == (set(), 1)
+        follow(world, "A1")
+        assert tier_of(world) == set()
+        world.server.mute = False
+        await deep.ws.close()
+        await world.until(lambda: world.inbox.of(RecordType.CONNECTION, "close"))
+        await world.pass_s(QUIET.retry_cap_s)
+        follow(world, "A1")
+        await world.pass_s(CHECK_S)
+        await world.accepted("book.A1")
+
+
+class FutureToy(TieredToy):
+    """Of its listings some always have depth: those whose names begin with F."""
+
+    def listing(self, symbol: str) -> Listing:
+        kind = ListingKind.PERP if symbol[0] == "F" else ListingKind.OPTION
+        return replace(super().listing(symbol), kind=kind)
+
+
+async def test_listing_that_always_has_depth_is_asked_for_again_although_nobody_chooses():
+    world = World()
+    world.server.symbols = ["A1", "F1"]
+    world.server.unknown = {"book.F1"}
+    async with running(world, FutureToy(), **tiers()):
+        await refused(world, "book.F1")
+        assert tier_of(world) == set()
+        await world.pass_s(QUIET.depth_refused_s)
+        await refused_again(world)
+        world.server.unknown = set()
+        await world.pass_s(QUIET.depth_refused_s)
+        await world.accepted("book.F1")
+        assert (tier_of(world), world.session.counts.depth_refused) == ({"F1"}, 2)
+
+
+async def refused_again(world: World) -> None:
+    """Wait until the one that always has depth was refused a second time."""
+    for count in (4, 5, 6):
+        await world.until(lambda n=count: world.inbox.channels("missing").count("book.F1") == n)
+        await world.pass_s(5)
+
+
+async def test_listing_that_ended_while_its_depth_was_refused_is_forgotten():
+    world = World()
+    world.server.symbols = ["A1", "F1"]
+    world.server.unknown = {"book.F1"}
+    async with running(world, FutureToy(), **tiers()):
+        await refused(world, "book.F1")
+        world.server.symbols = ["A1"]
+        world.session.request_discovery()
+        await world.pass_s(QUIET.discovery_min_s)
+        await world.until(lambda: world.session.counts.delisted == 1)
+        await world.pass_s(QUIET.depth_refused_s)
+        assert world.session.subscriber.tier.refused == {}
+        assert tier_of(world) == set()

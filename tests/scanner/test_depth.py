@@ -125,6 +125,9 @@ def test_candidates_are_the_options_of_the_scan_that_are_still_listed():
     scanner.add([replace(options[0], symbol="new")])
     after = candidates(result, scanner.universe, venue)
     assert set(after.symbols) == expected - {ended}
+    without = candidates(result, scanner.universe, venue, {after.symbols[1], "of another"})
+    assert without.symbols == [after.symbols[0], *after.symbols[2:]]
+    assert np.array_equal(without.distance, np.delete(after.distance, 1), equal_nan=True)
     at = [before.symbols.index(symbol) for symbol in after.symbols]
     assert np.array_equal(after.distance, before.distance[at], equal_nan=True)
     assert np.array_equal(after.score, before.score[at], equal_nan=True)

@@ -4,6 +4,7 @@ import pytest
 
 from feeds.emulator.process import EmulatorProcess
 from feeds.emulator.servers import SERVERS
+from feeds.tiers import Refusal
 from kernels import columns as c
 from kernels.columns import Validity
 from scanner import depth
@@ -105,9 +106,34 @@ def test_depth_that_follows_the_scans_replays_to_the_same_bytes(tmp_path, monkey
     venues = ["deribit", "okx", "bybit"]
     more = {f"venues__{name}__depth_listings": 10 for name in venues}
 
-    def grown(live):
-        return all(session.counts.depth_grown > 10 for session in live.sessions.values())
+    refused: dict[str, set[str]] = {}
 
-    live = assert_equal_replay(venues, tmp_path, 10.0, done=grown, **more)
-    for session in live.sessions.values():
+    def whole(live):
+        if not all(session.counts.depth_grown > 10 for session in live.sessions.values()):
+            return False
+        for name, session in live.sessions.items():
+            chosen = deep_options(session)
+            if len(chosen) < 10:
+                return False  # At first, and until others have the places of those refused.
+            if name not in refused:
+                refused[name] = set(sorted(chosen)[:3])
+                refuse(session, refused[name])
+                return False
+        return True
+
+    live = assert_equal_replay(venues, tmp_path, 10.0, done=whole, **more)
+    for name, session in live.sessions.items():
         assert len(session.subscriber.tier.symbols) <= 10 + 3  # perpetuals always have it
+        assert not deep_options(session) & refused[name]
+        assert session.counts.depth_refused == 3
+
+
+def deep_options(session):
+    return {s for s in session.subscriber.tier.symbols if session.listings[s].contract is not None}
+
+
+def refuse(session, symbols):
+    """Make a session give up the depth of listings, as if the venue had not sent it."""
+    carried = [c for link in session.links if link.deep for c in link.ledger.wanted]
+    channels = [c for c in carried if session.venue.symbol_of_channel(c) in symbols]
+    session.subscriber.refuse(channels, Refusal(2**62, None))
