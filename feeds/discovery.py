@@ -1,12 +1,12 @@
 """Stage 1 of 8: what a venue lists, over HTTP: its questions, their pages, what went wrong."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
 import aiohttp
 
-from feeds.contract import Listing
+from feeds.contract import Listing, ListingKind
 from feeds.errors import FrameError
 from feeds.links import SessionCounts, SessionPolicy
 from feeds.record import Record
@@ -29,6 +29,10 @@ def words_of(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
+def _expired(listing: Listing, now_ns: int) -> bool:
+    return listing.expiry_ns is not None and listing.expiry_ns <= now_ns
+
+
 @dataclass(slots=True, eq=False)
 class Discoverer:
     """Asks one venue for its instruments.
@@ -44,6 +48,7 @@ class Discoverer:
 
     Attributes:
         problem: what went wrong at the last time of asking, "" if nothing did.
+        unread: entries that could not be read then.
     """
 
     venue: Venue
@@ -57,11 +62,15 @@ class Discoverer:
     clean: Callable[[str], str]
     proxy_headers: Mapping[str, str] | None = field(default=None, repr=False)
     problem: str = field(init=False, default="")
+    unread: list[bytes] = field(init=False, default_factory=list)
+    # listing -> since when it is missing, where entries cannot be read
+    _missing_ns: dict[str, int] = field(init=False, default_factory=dict)
 
     async def ask(self, http: aiohttp.ClientSession) -> tuple[dict[str, Listing], bool]:
         """Fetch all instruments, each once by symbol; the second is False if any of it failed."""
         found: dict[str, Listing] = {}  # An index stands in the answers of all its instruments.
         complete = True
+        self.unread = []
         for request in self.venue.discovery(self.underlyings):
             listings = await self._listings(http, request)
             complete &= listings is not None
@@ -74,6 +83,42 @@ class Discoverer:
             self._fail(f"{self.venue.NAME}: discovery gave no listings")
             complete = False
         return found, complete
+
+    def ended(
+        self, listings: Mapping[str, Listing], found: Collection[str], now_ns: int
+    ) -> list[str]:
+        """Those of some listings that are there no more, as the bodies of the last asking say.
+
+        What is missing may be what could not be read. It stays while such an entry holds its name,
+        however long: the venue still lists it. Where no entry does, the name may be what cannot be
+        read: it stays for `unread_keep_s` and no longer, or one bad entry would keep all others for
+        ever. An index stands in the entries of others and stays with them. What has expired ends.
+        """
+        missing = [symbol for symbol in listings if symbol not in found]
+        if not self.unread:
+            self._missing_ns = {}
+            return missing
+        self._missing_ns = {s: self._missing_ns.get(s, now_ns) for s in missing}
+        since_ns = now_ns - round(self.policy.unread_keep_s * 1e9)
+        texts = {text for entry in self.unread for text in entry.split(b'"')}
+        gone = [
+            symbol
+            for symbol in missing
+            if _expired(listings[symbol], now_ns)
+            or (
+                listings[symbol].kind != ListingKind.INDEX
+                and symbol.encode() not in texts
+                and self._missing_ns[symbol] <= since_ns
+            )
+        ]
+        kept = len(missing) - len(gone)
+        if kept:
+            self.counts.listings_kept += kept
+            self.problem = (
+                f"{self.venue.NAME}: instruments that cannot be read: {len(self.unread)}; "
+                f"listings kept that may be among them: {kept}"
+            )
+        return gone
 
     def _fail(self, problem: str) -> None:
         self.problem = self.clean(problem)
@@ -110,11 +155,12 @@ class Discoverer:
         except FrameError as error:
             self._fail(f"{self.venue.NAME} {request.purpose}: {error}")
             return None
+        self.unread += discovery.unread
         listings = [
             listing
             for listing in discovery.listings
             if (not self.underlyings or listing.underlying in self.underlyings)
-            and (listing.expiry_ns is None or listing.expiry_ns > record.rx_ns)
+            and not _expired(listing, record.rx_ns)
         ]
         return listings, [q for q in (discovery.following, *discovery.further) if q is not None]
 

@@ -40,6 +40,8 @@ class SessionPolicy:
     check_s: float = 0.25  # How late a timer may fire.
     # Not every venue tells what it lists; strikes are added a few times a day.
     discovery_every_s: float = 900.0
+    # A missing listing where entries could not be read may be among them: it stays so long.
+    unread_keep_s: float = 3600.0
     discovery_min_s: float = 10.0  # New strikes are listed in groups; one question serves them.
     # The change of listings at 08:00 UTC: ask this long after it, a time between the two;
     change_delay_s: tuple[float, float] = (5.0, 25.0)
@@ -106,6 +108,7 @@ class SessionCounts:
     discovery_failures: int = 0  # bodies that did not come or could not be read
     listed: int = 0
     delisted: int = 0
+    listings_kept: int = 0  # missing where an entry could not be read, each time
 
 
 @dataclass(slots=True)

@@ -262,7 +262,7 @@ class VenueSession:
         found, complete = await self.discoverer.ask(self._http)
         self._discovered_ns = self.clock.now_ns()
         if complete:
-            self.subscriber.remove([symbol for symbol in self.listings if symbol not in found])
+            self.subscriber.remove(self.discoverer.ended(self.listings, found, self._discovered_ns))
         new = [found[symbol] for symbol in found if symbol not in self.listings]
         self.discoverer.problem = self.subscriber.add(new) or self.problem
         return complete

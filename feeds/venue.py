@@ -116,6 +116,7 @@ class Discovery:
 
     following: the question for the next page, where the venue gives its instruments in pages.
     further: questions that the body raises, where it only names what there is to be asked for.
+    unread: entries that cannot be read, as they came; `left_out` counts them as `malformed`.
     """
 
     listings: list[Listing] = field(default_factory=list)
@@ -123,6 +124,16 @@ class Discovery:
     further: tuple[HttpRequest, ...] = ()
     left_out: dict[str, int] = field(default_factory=dict)  # reason -> count
     conflicts: list[str] = field(default_factory=list)
+    unread: list[bytes] = field(default_factory=list)
+
+    def leave_out(self, reason: str) -> None:
+        """Count an entry that was read, and is no listing for us."""
+        self.left_out[reason] = self.left_out.get(reason, 0) + 1
+
+    def fail(self, entry: bytes) -> None:
+        """Count and keep an entry that cannot be read: it may be about a listing that is there."""
+        self.leave_out("malformed")
+        self.unread.append(entry)
 
 
 class Venue(Protocol):

@@ -93,7 +93,6 @@ def _question(asset: str, kind: str) -> HttpRequest:
 
 
 def _add(entry: bytes, found: Discovery) -> None:
-    reason = "malformed"
     try:
         instrument = _read_instrument(entry)
         if instrument.instrument_type not in KINDS:
@@ -108,8 +107,9 @@ def _add(entry: bytes, found: Discovery) -> None:
                 found.conflicts.append(f"{NAME} {listing.symbol}: fields say {listing.contract}")
             return
     except (ValueError, RecursionError, SymbolError):
-        reason = "malformed"
-    found.left_out[reason] = found.left_out.get(reason, 0) + 1
+        found.fail(entry)
+        return
+    found.leave_out(reason)
 
 
 def _listing(instrument: _Instrument) -> Listing:

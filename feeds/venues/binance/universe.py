@@ -89,12 +89,12 @@ def _add(entry: bytes, found: Discovery) -> None:
         symbol = _read_symbol(entry)
         if symbol.status not in TRADING:
             reason = symbol.status[:32].lower()
-            found.left_out[reason] = found.left_out.get(reason, 0) + 1
+            found.leave_out(reason)
             return
         listing = _listing(symbol)
         check_listing(listing)
     except (ValueError, RecursionError, SymbolError):
-        found.left_out["malformed"] = found.left_out.get("malformed", 0) + 1
+        found.fail(entry)
         return
     found.listings.append(listing)
     if _named_otherwise(listing):

@@ -97,12 +97,12 @@ def _add(entry: bytes, found: Discovery) -> None:
         market = _read_market(entry)
         reason = _why_left_out(market)
         if reason is not None:
-            found.left_out[reason] = found.left_out.get(reason, 0) + 1
+            found.leave_out(reason)
             return
         listing = _listing(market)
         check_listing(listing)
     except (ValueError, RecursionError, SymbolError):
-        found.left_out["malformed"] = found.left_out.get("malformed", 0) + 1
+        found.fail(entry)
         return
     found.listings.append(listing)
     if listing.kind == ListingKind.OPTION and _named_otherwise(listing):

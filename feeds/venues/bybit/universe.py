@@ -149,12 +149,12 @@ def _add(entry: bytes, found: Discovery) -> None:
         instrument = _read_instrument(entry)
         reason = _why_left_out(instrument)
         if reason is not None:
-            found.left_out[reason] = found.left_out.get(reason, 0) + 1
+            found.leave_out(reason)
             return
         listing, conflict = _listing(instrument)
         check_listing(listing)
     except (ValueError, RecursionError, SymbolError):
-        found.left_out["malformed"] = found.left_out.get("malformed", 0) + 1
+        found.fail(entry)
         return
     found.listings.append(listing)
     if conflict is not None:

@@ -103,7 +103,6 @@ def index_symbol(root: str) -> str:
 
 
 def _add(entry: bytes, found: Discovery) -> None:
-    reason = "malformed"
     try:
         instrument = _read_instrument(entry)
         if instrument.is_active:
@@ -114,10 +113,10 @@ def _add(entry: bytes, found: Discovery) -> None:
             if _named_otherwise(listing, named):
                 found.conflicts.append(f"{NAME} {listing.symbol}: fields say {listing.contract}")
             return
-        reason = "inactive"
     except (ValueError, RecursionError, SymbolError):
-        pass
-    found.left_out[reason] = found.left_out.get(reason, 0) + 1
+        found.fail(entry)
+        return
+    found.leave_out("inactive")
 
 
 def _listing(instrument: _Instrument, right: str) -> Listing:

@@ -127,12 +127,12 @@ def _add(venue: str, entry: bytes, found: Discovery, indexes: dict[str, Listing]
         product = _read_product(entry)
         reason = _why_left_out(product)
         if reason is not None:
-            found.left_out[reason] = found.left_out.get(reason, 0) + 1
+            found.leave_out(reason)
             return
         listing = _listing(venue, product)
         check_listing(listing)
     except (ValueError, RecursionError, SymbolError):
-        found.left_out["malformed"] = found.left_out.get("malformed", 0) + 1
+        found.fail(entry)
         return
     found.listings.append(listing)
     if product.spot_index is not None:

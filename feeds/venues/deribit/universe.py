@@ -134,12 +134,12 @@ def _add(entry: bytes, found: Discovery) -> None:
         instrument = _read_instrument(entry)
         if instrument.kind not in ("option", "future"):
             reason = instrument.kind[:32]
-            found.left_out[reason] = found.left_out.get(reason, 0) + 1
+            found.leave_out(reason)
             return
         listing = _listing(instrument)
         check_listing(listing)
     except (ValueError, RecursionError, SymbolError):
-        found.left_out["malformed"] = found.left_out.get("malformed", 0) + 1
+        found.fail(entry)
         return
     found.listings.append(listing)
     if listing.kind == ListingKind.OPTION and _named_otherwise(listing):

@@ -175,7 +175,7 @@ def _question(kind: str, page: int) -> HttpRequest:
 
 def _add(entry: bytes, found: Discovery) -> str | None:
     """Take one instrument or count why not; returns its kind, None if it cannot be read."""
-    reason, kind = "malformed", None
+    kind = None
     try:
         instrument = _read_instrument(entry)
         kind = instrument.instrument_type
@@ -190,8 +190,9 @@ def _add(entry: bytes, found: Discovery) -> str | None:
             found.conflicts += _conflicts(listing, instrument)
             return kind
     except (ValueError, RecursionError, SymbolError):
-        reason = "malformed"
-    found.left_out[reason] = found.left_out.get(reason, 0) + 1
+        found.fail(entry)
+        return kind
+    found.leave_out(reason)
     return kind
 
 

@@ -82,7 +82,7 @@ def instruments(body: bytes) -> Discovery:
         try:
             _add(bytes(entry), found)
         except (ValueError, RecursionError, SymbolError):
-            found.left_out["malformed"] = found.left_out.get("malformed", 0) + 1
+            found.fail(bytes(entry))
     found.listings += [_index(coin) for coin in sorted({x.underlying for x in found.listings})]
     return found
 

@@ -168,9 +168,13 @@ def _index_listings(listings: Iterable[Listing]) -> list[Listing]:
 
 
 def _add(entry: bytes, found: Discovery) -> None:
-    listing = _read(entry)
+    try:
+        listing = _read(entry)
+    except (ValueError, RecursionError, SymbolError):
+        found.fail(entry)
+        return
     if isinstance(listing, str):
-        found.left_out[listing] = found.left_out.get(listing, 0) + 1
+        found.leave_out(listing)
         return
     found.listings.append(listing)
     if listing.kind == ListingKind.OPTION and _named_otherwise(listing):
@@ -178,19 +182,21 @@ def _add(entry: bytes, found: Discovery) -> None:
 
 
 def _read(entry: bytes) -> Listing | str:
-    """A listing, or the reason why there is none."""
-    try:
-        head = wire.read_instrument_state(entry)
-    except (ValueError, RecursionError):
-        return "malformed"
+    """A listing, or the reason why there is none.
+
+    Raises:
+        ValueError, RecursionError, SymbolError: the entry cannot be read.
+    """
+    head = wire.read_instrument_state(entry)
     reason = why_left_out(head)
     if reason is not None:
         return reason
     try:
         return _listing(_read_instrument(entry))
     except (ValueError, RecursionError, SymbolError):
-        # Most fields of an instrument that is only announced are blank.
-        return "preopen" if head.state == "preopen" else "malformed"
+        if head.state != "preopen":
+            raise
+        return "preopen"  # Most fields of an instrument that is only announced are blank.
 
 
 def _listing(instrument: _Instrument) -> Listing:

@@ -77,7 +77,6 @@ def instruments(body: bytes) -> Discovery:
 
 
 def _add(entry: bytes, found: Discovery, indexes: dict[str, Listing]) -> None:
-    reason = "malformed"
     try:
         instrument = _read_instrument(entry)
         if instrument.type in KINDS:
@@ -90,8 +89,9 @@ def _add(entry: bytes, found: Discovery, indexes: dict[str, Listing]) -> None:
             return
         reason = instrument.type[:32]
     except (ValueError, RecursionError, SymbolError):
-        reason = "malformed"
-    found.left_out[reason] = found.left_out.get(reason, 0) + 1
+        found.fail(entry)
+        return
+    found.leave_out(reason)
 
 
 def _listing(instrument: _Instrument) -> Listing:
