@@ -39,6 +39,7 @@ from feeds.links import (
     worded,
 )
 from feeds.network import Network
+from feeds.receiver import Receiver
 from feeds.record import Record, RecordType, Redactor
 from feeds.recorder import Recorder
 from feeds.resyncs import Resyncer
@@ -50,7 +51,7 @@ from feeds.upkeep import Upkeep
 from feeds.venue import (
     Authenticator,
     ChannelOptions,
-    Headed,
+    Control,
     Limits,
     Pinger,
     Request,
@@ -103,6 +104,7 @@ class VenueSession:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     recorder: Recorder = field(init=False)
+    receiver: Receiver = field(init=False)
     counts: SessionCounts = field(init=False, default_factory=SessionCounts)
     links: list[Link] = field(init=False, default_factory=list)
     subscriber: Subscriber = field(init=False)
@@ -111,7 +113,6 @@ class VenueSession:
     resyncs: ResyncQueue = field(init=False)
     upkeep: Upkeep = field(init=False)
     _resyncer: Resyncer = field(init=False)
-    _heads: tuple[bytes, ...] = field(init=False)  # of frames that are market data alone
     _bucket: TokenBucket = field(init=False)
     _stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _discovery_wanted: asyncio.Event = field(init=False, default_factory=asyncio.Event)
@@ -122,7 +123,7 @@ class VenueSession:
 
     def __post_init__(self) -> None:
         self.recorder = Recorder(self.venue.NAME, self.journal, self.deliver, self.redact)
-        self._heads = self.venue.MARKET_HEADS if isinstance(self.venue, Headed) else ()
+        self.receiver = Receiver(self.venue, self.recorder, self.counts, self._obey)
         self._bucket = TokenBucket(self.limits.requests_per_s, self.limits.request_burst)
         self.resyncs = self.policy.resync_queue()
         self.subscriber = Subscriber(
@@ -386,51 +387,14 @@ class VenueSession:
                 frames = await socket.receive()
             except SocketClosedError as closed:
                 return str(closed)
-            for reply in self._on_frames(link, frames):
+            for reply in self.receiver.take(link, frames):
                 try:
                     await socket.send_str(reply)
                 except NETWORK_ERRORS as error:
                     return f"reply failed: {words_of(error)}"
 
-    def _on_frames(self, link: Link, frames: Sequence[bytes]) -> list[str]:
-        """Journal, deliver and obey the frames of one read, in one synchronous step.
-
-        Returns:
-            Replies, to be sent in this order.
-        """
-        if len(frames) == 1:  # The usual case of a quiet market, and half as dear by itself.
-            reply = self._on_frame(link, frames[0])
-            return [] if reply is None else [reply]
-        begin, replies, heads = 0, [], self._heads
-        for end in [at for at, frame in enumerate(frames) if not frame.startswith(heads)]:
-            self._keep(link, frames[begin:end])
-            replies.append(self._on_frame(link, frames[end]))
-            begin = end + 1
-        self._keep(link, frames[begin:])
-        return [reply for reply in replies if reply is not None]
-
-    def _keep(self, link: Link, frames: Sequence[bytes]) -> None:
-        """Journal and deliver market data that arrived together; nothing is to be obeyed."""
-        if not frames:
-            return
-        link.last_frame_ns = self.recorder.take_frames(link.connection, frames).rx_ns
-        self.counts.frames += len(frames)
-        self.counts.bytes += sum(map(len, frames))
-        if link.ledger.awaiting:
-            for frame in frames:
-                link.ledger.heard(frame)
-
-    def _on_frame(self, link: Link, frame: bytes) -> str | None:
-        """Journal, deliver and obey one frame; returns a reply."""
-        link.last_frame_ns = self.recorder.take(RecordType.FRAME, link.connection, "", frame).rx_ns
-        counts = self.counts
-        counts.frames += 1
-        counts.bytes += len(frame)
-        control = self.venue.control(frame)
-        if control is None:
-            if link.ledger.awaiting:
-                link.ledger.heard(frame)
-            return None
+    def _obey(self, link: Link, control: Control) -> None:
+        """Follow what a frame says about the session."""
         if link.login is not None:
             link.login.heed(control)
         if control.ack is not None:
@@ -446,11 +410,8 @@ class VenueSession:
             self._resyncer.failed(control.resync, self.listings, now_ns)
             self._start_resyncs(now_ns)
         if control.maintenance is not None:
-            counts.maintenance_notices += 1
+            self.counts.maintenance_notices += 1
             self.upkeep.notice(self.clock.now_ns(), down=control.maintenance)
-        counts.notices += control.notice is not None
-        counts.replies += control.reply is not None
-        return control.reply
 
     async def _send(self, link: Link, socket: Socket) -> str:
         """Send hellos, then what the outbox holds, paced; returns why it ended."""

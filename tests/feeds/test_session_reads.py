@@ -33,7 +33,7 @@ async def taken(cuts, venue=None, **changes):
         for at, to in pairwise([0, *cuts, len(frames)]):
             world.time.ns += 1
             stamps += [world.time.ns] * (to - at)
-            replies += world.session._on_frames(link, frames[at:to])
+            replies += world.session.receiver.take(link, frames[at:to])
         records = world.inbox.records[begin:]
         counts = world.session.counts
         assert [r.rx_ns for r in records if r.type is RecordType.FRAME] == stamps

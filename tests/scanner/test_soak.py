@@ -11,6 +11,7 @@ from benchmarks.soaking.ends import Samples
 from benchmarks.soaking.plan import KINDS
 from benchmarks.soaking.world import SoakWorld
 from feeds.events import FrameKind
+from feeds.receiver import Receiver
 from feeds.session import VenueSession
 from feeds.venues import bybit, deribit
 
@@ -95,14 +96,14 @@ def test_frames_that_vanish_without_a_count_are_found(tmp_path, monkeypatch):
 
 
 def test_a_frame_that_a_session_drops_is_found(tmp_path, monkeypatch):
-    take, taken = VenueSession._on_frames, []
+    take, taken = Receiver.take, []
 
-    def forgetful(session, link, frames):
+    def forgetful(receiver, link, frames):
         taken.extend(frames)
         forgotten = len(taken) - len(frames) < 900 <= len(taken)
-        return take(session, link, frames[1:] if forgotten else frames)
+        return take(receiver, link, frames[1:] if forgotten else frames)
 
-    monkeypatch.setattr(VenueSession, "_on_frames", forgetful)
+    monkeypatch.setattr(Receiver, "take", forgetful)
     monkeypatch.setattr(world, "SETTLE_S", 1.0)
     outcome = short(tmp_path, venues=("okx",))
     assert any("did not settle: okx sent" in line for line in said(outcome))
