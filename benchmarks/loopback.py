@@ -38,6 +38,8 @@ scanner.__version__ = "measured"  # type: ignore[attr-defined]
 
 FRAMES: Final = 40_000
 ROUNDS: Final = 7
+SINGLES: Final = 4_000  # frames that come one by one, in the question of what each part costs
+READ_FRAMES: Final = 256  # what a busy read brings
 CHANNELS: Final = ("book", "ticker", "trades")
 PIECE_BYTES: Final = 1 << 18
 WAITING_BYTES_MAX: Final = 1 << 20
@@ -241,38 +243,51 @@ async def receive_picows(addresses: dict[str, str]) -> float:
 
 def parts(captured: Captured, start_ns: int) -> dict[str, float]:
     """Processor microseconds a frame of what a live run does after receiving, one by one."""
+    from feeds.channels import ChannelLedger
+    from feeds.links import Link
     from feeds.record import RecordType
     from feeds.venues import deribit
     from scanner.config import load
+    from scanner.intake import STEP_RECORDS
     from scanner.run import LiveRun
 
     run = LiveRun(load(None, {"engine.device": "cpu"}))
     run.pipeline.scanner.warm_up()
     deribit.warm_up()
     frames = captured.frames[""]
-
-    def keep(frame: bytes) -> None:
-        run._deliver([run.journal.append(RecordType.FRAME, "deribit", 0, "", frame)])  # noqa: SLF001
-
+    take, link = run.sessions["deribit"].receiver.take, Link(0, ChannelLedger(deribit))
     found: dict[str, float] = {}
 
-    def spend(name: str, work: Callable[[], Any]) -> None:
+    def spend(name: str, count: int, work: Callable[[], Any]) -> None:
         began = time.process_time()
         work()
-        found[name] = (time.process_time() - began) / len(frames) * 1e6
+        found[name] = (time.process_time() - began) / count * 1e6
+
+    def drain(count: int) -> None:
+        while len(run.intake):
+            run.intake.drain(min(count, len(run.intake)))
 
     body = deribit_instruments(start_ns)
     run._deliver([run.journal.append(RecordType.HTTP, "deribit", -1, "instruments", body)])  # noqa: SLF001
-    for frame in captured.first:
-        keep(frame)
+    take(link, captured.first)
     run.intake.drain()
-    now_ns = run.clock.now_ns()
-    run.pipeline.tick(now_ns)
-    spend("look for control", lambda: [deribit.control(frame) for frame in frames])
-    spend("stamp, journal and keep", lambda: [keep(frame) for frame in frames])
-    spend("decode and judge", run.intake.drain)
-    spend("apply and scan", lambda: run.pipeline.scan(run.clock.now_ns() + 10**9))
+    run.pipeline.tick(run.clock.now_ns())
+    alone, together = frames[:SINGLES], frames[SINGLES:]
+    reads = [together[at : at + READ_FRAMES] for at in range(0, len(together), READ_FRAMES)]
+    spend(
+        "take down, a read for each frame", len(alone), lambda: [take(link, [one]) for one in alone]
+    )
+    spend("decode and judge, a call for each", len(alone), lambda: drain(1))
+    run.pipeline.tick(run.clock.now_ns())
+    spend(
+        f"take down, {READ_FRAMES} frames a read",
+        len(together),
+        lambda: [take(link, read) for read in reads],
+    )
+    spend(f"decode and judge, {STEP_RECORDS:,} a call", len(together), lambda: drain(STEP_RECORDS))
+    spend("apply and scan", len(together), lambda: run.pipeline.scan(run.clock.now_ns() + 10**9))
     assert run.intake.totals()["frames"] >= len(frames), run.intake.totals()
+    assert not run.intake.totals().get("gaps"), run.intake.totals()
     return found
 
 
