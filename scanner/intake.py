@@ -6,12 +6,9 @@ into the order of receipt. The log says how many records each call took, and a r
 calls, so that listings get the same rows.
 """
 
-from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, groupby, islice
-from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
@@ -34,7 +31,6 @@ ERRORS_KEPT: Final = 16
 STEP_RECORDS: Final = 1_024
 STEP_BYTES: Final = 512 << 10
 MEGABYTE: Final = 1 << 20
-_venue, _rx_ns, _payload = attrgetter("venue"), attrgetter("rx_ns"), attrgetter("payload")
 
 
 def channel_tiers(name: str, settings: VenueSettings) -> Tiers:
@@ -85,7 +81,8 @@ class Intake:
         self._pipeline = pipeline
         self._records_max = config.limits.inbox_records
         self._bytes_max = config.limits.inbox_mb * MEGABYTE
-        self._inbox: deque[Record] = deque()
+        self._inbox: deque[tuple[Sequence[Record], int]] = deque()  # deliveries, and their bytes
+        self._count = 0  # records in them
         self._bytes = 0
         tiers = {name: channel_tiers(name, settings) for name, settings in config.venues.items()}
         self._handlers = {
@@ -108,34 +105,39 @@ class Intake:
     def deliver(self, records: Sequence[Record]) -> bool:
         """Put records behind the others; never blocks, never drops.
 
+        Args:
+            records: of one venue, at one stamp: what one read of a socket brought, or a single one.
+
         Returns:
             Whether the inbox is full now.
         """
-        self._inbox.extend(records)
-        self._bytes += sum([len(record.payload) for record in records])
-        return len(self._inbox) >= self._records_max or self._bytes >= self._bytes_max
+        size = sum([len(record.payload) for record in records])
+        self._inbox.append((records, size))
+        self._count += len(records)
+        self._bytes += size
+        return self._count >= self._records_max or self._bytes >= self._bytes_max
 
     @property
     def full(self) -> bool:
         """Whether the inbox has reached its bound: drain before the next records."""
-        return len(self._inbox) >= self._records_max or self._bytes >= self._bytes_max
+        return self._count >= self._records_max or self._bytes >= self._bytes_max
 
     def __len__(self) -> int:
-        return len(self._inbox)
+        return self._count
 
     def step(self, until_ns: int | None = None) -> int:
         """Number of the oldest records to decode at once, 0 where there are none.
 
-        At most STEP_RECORDS and STEP_BYTES, but for a single larger one, which nothing can cut;
-        with until_ns those alone that were received at or before it.
+        At most STEP_RECORDS and STEP_BYTES, but for a single delivery that is larger; with until_ns
+        those alone that were received at or before it.
         """
-        # No Python for each record: a burst is made of many.
-        inbox, count = self._inbox, min(len(self._inbox), STEP_RECORDS)
-        if until_ns is not None and count and inbox[count - 1].rx_ns > until_ns:
-            count = bisect_right(inbox, until_ns, hi=count, key=_rx_ns)
-        if self._bytes > STEP_BYTES:
-            sizes = list(accumulate(map(len, map(_payload, islice(inbox, count)))))
-            count = min(count, max(1, bisect_right(sizes, STEP_BYTES)))
+        count = total = 0
+        for records, size in self._inbox:
+            count += len(records)
+            total += size
+            late = until_ns is not None and records[0].rx_ns > until_ns
+            if late or ((count > STEP_RECORDS or total > STEP_BYTES) and count > len(records)):
+                return count - len(records)
         return count
 
     def drain(self, count: int | None = None) -> Wishes:
@@ -144,14 +146,13 @@ class Intake:
         Raises:
             JournalError: a subscription record is not what the session writes.
         """
-        records = self._take(len(self._inbox) if count is None else count)
         wishes = Wishes()
         rows, tickers = [], []
-        for venue, of_venue in groupby(sorted(records, key=_venue), _venue):
+        for venue, records in sorted(self._take(self._count if count is None else count).items()):
             handler = self._handlers.get(venue)
             if handler is None:
                 continue
-            out = handler.consume(list(of_venue))
+            out = handler.consume(records)
             rows.append(out.rows)
             tickers.append(out.tickers)
             self._recover(out.recovering)
@@ -167,11 +168,21 @@ class Intake:
         self._pipeline.apply(_in_order(rows, EVENT), _in_order(tickers, TICKER))
         return wishes
 
-    def _take(self, count: int) -> list[Record]:
-        take = self._inbox.popleft
-        records = [take() for _ in range(count)]
-        self._bytes -= sum(map(len, map(_payload, records)))
-        return records
+    def _take(self, count: int) -> dict[str, list[Record]]:
+        """Take the oldest records out, by venue."""
+        found: dict[str, list[Record]] = {}
+        self._count -= count
+        while count:
+            records, size = self._inbox.popleft()
+            if len(records) > count:  # Never in a run, whose steps end where deliveries do.
+                rest = records[count:]
+                rest_size = sum([len(record.payload) for record in rest])
+                self._inbox.appendleft((rest, rest_size))
+                records, size = records[:count], size - rest_size
+            found.setdefault(records[0].venue, []).extend(records)
+            count -= len(records)
+            self._bytes -= size
+        return found
 
     def _recover(self, turns: list[RecoveryTurn]) -> None:
         recovering = self._pipeline.recovering

@@ -44,7 +44,8 @@ def intake(tmp_path):
 
 
 def fill(intake, records):
-    intake.deliver(records)
+    for record in records:
+        intake.deliver((record,))
 
 
 def test_a_step_is_bounded_in_records(intake):
@@ -85,6 +86,21 @@ def test_the_bytes_of_what_was_drained_no_longer_fill_the_inbox(tmp_path):
     assert intake.full
     intake.drain(1)
     assert not intake.full
+
+
+def test_a_step_ends_between_deliveries_and_a_drain_where_it_is_told(intake, monkeypatch):
+    monkeypatch.setattr(module, "STEP_RECORDS", 4)
+    intake.deliver([frame(1, b"1"), frame(1, b"22"), frame(1, b"333")])
+    intake.deliver([frame(2, b"4"), frame(2, b"5")])
+    assert [intake.step(until_ns) for until_ns in (0, 1, 2, None)] == [0, 3, 3, 3]
+    intake.drain(2)  # As a replay of a log whose steps were others.
+    assert (len(intake), intake._bytes, intake.step()) == (3, 5, 3)
+    intake.drain(3)
+    assert (len(intake), intake._bytes, intake.step()) == (0, 0, 0)
+    intake.deliver([frame(3)] * 5)  # More than a step by itself: nothing cuts it.
+    assert intake.step() == 5
+    intake.drain()
+    assert intake.totals()["frames"] == 10
 
 
 def test_the_loop_turns_between_the_steps_of_a_burst(tmp_path, monkeypatch):
