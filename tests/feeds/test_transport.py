@@ -245,3 +245,22 @@ def test_transport_that_is_not_installed_names_the_extra(monkeypatch):
 def test_picows_refuses_the_proxy_that_it_would_not_take():
     with pytest.raises(SessionError, match="no proxy"):
         transport.open_transport("picows", Network(proxy="http://proxy:3128"))
+
+
+async def test_aiohttp_gives_what_has_arrived_in_reads_of_a_bounded_size(monkeypatch):
+    monkeypatch.setattr(transport, "READ_BYTES_MAX", 10)
+    data = [b"%d-----" % n for n in range(5)]
+    closed = aiohttp.WSMessage(WSMsgType.CLOSE, 1000, "bye")
+    messages = [*(aiohttp.WSMessage(WSMsgType.TEXT, one, None) for one in data), closed]
+
+    class Arrived:
+        send_str = None
+
+        async def receive(self):
+            return messages.pop(0)
+
+    socket = transport.AiohttpSocket(Arrived())
+    assert [await socket.receive() for _ in range(3)] == [data[:2], data[2:4], data[4:]]
+    for _ in range(2):
+        with pytest.raises(SocketClosedError, match=r"^venue closed with 1000 bye$"):
+            await socket.receive()

@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from feeds.emulator.deribit.rpc import result_text
 from feeds.emulator.deribit.server import DeribitServer
@@ -16,7 +18,7 @@ from feeds.record import Record, RecordType
 from feeds.replay import read_journal
 from scanner import intake as module
 from scanner.config import load
-from scanner.intake import STEP_BYTES, STEP_RECORDS, Intake
+from scanner.intake import STEP_BYTES, STEP_RECORDS, Intake, _in_order
 from scanner.pipeline import Pipeline
 from scanner.replay import replay_journal
 from scanner.run import LiveRun
@@ -86,6 +88,24 @@ def test_the_bytes_of_what_was_drained_no_longer_fill_the_inbox(tmp_path):
     assert intake.full
     intake.drain(1)
     assert not intake.full
+
+
+@given(st.lists(st.lists(st.integers(0, 3), max_size=40).map(sorted), max_size=4))
+def test_rows_of_venues_are_merged_by_time_and_at_a_tie_by_venue(stamps):
+    pieces = []
+    for venue, of_venue in enumerate(stamps):
+        rows = np.zeros(len(of_venue), EVENT)
+        rows["rx_ns"], rows["listing_id"] = of_venue, venue
+        rows["seq"] = range(len(of_venue))
+        pieces.append(rows)
+    merged = _in_order(pieces, EVENT)
+    expected = sorted(
+        (rx_ns, venue, n)
+        for venue, of_venue in enumerate(stamps)
+        for n, rx_ns in enumerate(of_venue)
+    )
+    found = zip(*(merged[name].tolist() for name in ("rx_ns", "listing_id", "seq")), strict=True)
+    assert list(found) == expected
 
 
 def test_a_step_ends_between_deliveries_and_a_drain_where_it_is_told(intake, monkeypatch):

@@ -93,6 +93,23 @@ async def test_frames_behind_the_last_tick_are_counted_live_and_in_a_replay(tmp_
     assert extra["feed"] == counted
 
 
+async def test_the_log_tells_of_the_last_call_though_no_tick_followed_it(tmp_path):
+    nowhere = {"rest_url": "http://127.0.0.1:9", "ws_url": "ws://127.0.0.1:9"}
+    values = {f"venues.deribit.{key}": url for key, url in nowhere.items()}
+    values["limits.connect_state_file"] = str(tmp_path / "connects.json")
+    live = LiveRun(load(None, values), record_to=tmp_path)
+    running = asyncio.create_task(live.run())
+    await asyncio.sleep(0)
+    for _ in range(2):
+        live._deliver([live.journal.append(RecordType.FRAME, "deribit", 0, "", b"no message")])
+    live._decode(1)
+    live.stop()
+    await running
+    told = [record for record in read_journal(tmp_path) if record.type is RecordType.TICK]
+    assert [(tick.name, json.loads(tick.payload)["records"]) for tick in told] == [("drain", 1)]
+    assert live.intake.totals()["frames"] == 2
+
+
 def test_run_without_a_recording_has_nothing_to_compact(capsys):
     journal = Journal(CountingClock(), None)
     journal.close()
