@@ -4,9 +4,7 @@ The family of a frame is in the name of its stream. Numbers and times were check
 was read (wire.py); one comprehension a column, as in Python the loop over messages is the cost.
 """
 
-import re
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Final
@@ -18,12 +16,10 @@ from feeds.bytescan.scanner import ByteScanner
 from feeds.columns import (
     ASK_ROWS,
     BID_ROWS,
-    BOOK_WINDOW_CODE,
     CODE,
     IVS,
     KEY,
     NO_PREVIOUS,
-    NS_PER_MS,
     QUOTE_CODE,
     SEQ,
     SEQ_PREV,
@@ -40,21 +36,25 @@ from feeds.events import DecodeOut, Flag, LifecycleNotice, ListingState
 from feeds.grammar import default_expiry_ns, parse
 from feeds.trade_keys import keys_within, structure_code
 from feeds.venues.binance import scan, wire
+from feeds.venues.binance.families import (
+    Family,
+    add_families,
+    add_quote_rows,
+    add_quotes,
+    add_windows,
+    no_values,
+    read,
+    times_ns,
+)
 from feeds.venues.binance.scan import EXPONENT, IV_FLOOR, YEAR_NS
 from feeds.venues.binance.universe import NAME
 
-# The name of a stream: its instrument, then perhaps its kind and its depth.
-_STREAM: Final = re.compile(
-    rb'\s*\{\s*"stream"\s*:\s*"([ -!#-?A-~]*)(?:@([a-zA-Z]*)([0-9]*))?[^"]*"'
-)
 BLOCK: Final = "BLOCK"
 TRADING: Final = "TRADING"
 NO_EXPIRY: Final = -1
 
 _INDEX: Final = TICKER_FIELDS.index("index")
 _FORWARD: Final = TICKER_FIELDS.index("forward")
-
-Family = Callable[[list[int], Batch], None]
 
 
 def decode(
@@ -69,52 +69,18 @@ def decode(
     `no_entries`; entries of instruments that `symbols` lacks as `unknown_symbol`.
     """
     batch = Batch(NAME, frames, rx_ns, symbols)
-    by_family: defaultdict[str, list[int]] = defaultdict(list)
-    for index in SCANNER.take(batch):
-        stream = _STREAM.match(frames[index])
-        if stream is not None:
-            family = _family_of(stream[1], stream[2], stream[3])
-            if family in FAMILIES:
-                by_family[family].append(index)
-            else:
-                batch.skip("other_channel")
-        else:
-            _skip_answer(index, batch)
-    for family, indexes in by_family.items():
-        FAMILIES[family](indexes, batch)
+    add_families(SCANNER.take(batch), FAMILIES, batch)
     batch.write(out)
-
-
-def _family_of(head: bytes, kind: bytes | None, depth: bytes) -> str:
-    """Name of a stream without its instrument and settings; a diff of depth has no number."""
-    if kind is None:
-        return head.decode()
-    if kind == b"depth" and not depth:
-        return "diff"
-    return (head + b"@" + kind if head.startswith(b"!") else kind).decode()
-
-
-def _skip_answer(index: int, batch: Batch) -> None:
-    """Count an answer to a request of ours; anything else is an error."""
-    try:
-        answer = wire.read_answer(batch.frames[index])
-    except (ValueError, RecursionError) as error:
-        batch.failures.append((index, str(error)))
-        return
-    if answer.id is None and answer.error is None and answer.code is None:
-        batch.failures.append((index, "message was neither of a stream nor an answer"))
-    else:
-        batch.skip("answer")
 
 
 def _add_marks(indexes: list[int], batch: Batch) -> None:
     """Add a whole chain: best prices and ticker of every option."""
-    messages, indexes = _read(wire.read_marks, indexes, batch)
+    messages, indexes = read(wire.read_marks, indexes, batch)
     marks, frames, listings = _flat(messages, indexes, batch)
-    ex_ns = _times_ns(marks)
+    ex_ns = times_ns(marks)
     block = batch.block(frames, listings, ex_ns)
     block[SEQ], block[SEQ_PREV], block[CODE] = 0, NO_PREVIOUS, QUOTE_CODE
-    _add_quote_rows(block, marks, batch)
+    add_quote_rows(block, marks, batch)
     values = floats(
         [m.mark for m in marks] + [m.iv_bid for m in marks] + [m.iv_ask for m in marks]
         + [m.iv_mark for m in marks]
@@ -152,50 +118,11 @@ def _expiry_ns(symbol: str) -> int:
         return NO_EXPIRY
 
 
-def _add_quotes(indexes: list[int], batch: Batch) -> None:
-    """Add best bids and offers."""
-    quotes, indexes = _read(wire.read_quote, indexes, batch)
-    quotes, frames, listings = batch.known(quotes, ints(indexes))
-    block = batch.block(frames, listings, _times_ns(quotes))
-    block[SEQ] = ints([q.last_id for q in quotes])
-    block[SEQ_PREV], block[CODE] = NO_PREVIOUS, QUOTE_CODE
-    _add_quote_rows(block, quotes, batch)
-
-
-def _add_quote_rows(block: Ints, quotes: Sequence[Any], batch: Batch) -> None:
-    """A bid row and an ask row each; price 0 is a side without a price."""
-    block[BID_ROWS] = block[ASK_ROWS] = 1
-    prices = floats([p for q in quotes for p in (q.bid, q.ask)])
-    sizes = floats([s for q in quotes for s in (q.bid_size, q.ask_size)])
-    sizes[(prices == 0) | (sizes == 0)] = np.nan
-    prices[prices == 0] = np.nan
-    batch.add_updates(block, prices, sizes)
-
-
-def _add_windows(indexes: list[int], batch: Batch) -> None:
-    """Add the best levels of books, whole each time."""
-    books, indexes = _read(wire.read_depth, indexes, batch)
-    books, frames, listings = batch.known(books, ints(indexes))
-    block = batch.block(frames, listings, _times_ns(books))
-    block[SEQ] = ints([b.last_id for b in books])
-    block[SEQ_PREV], block[CODE] = NO_PREVIOUS, BOOK_WINDOW_CODE
-    block[BID_ROWS] = ints([len(b.bids) for b in books])
-    block[ASK_ROWS] = ints([len(b.asks) for b in books])
-    flat: list[float] = []
-    for book in books:
-        for level in book.bids:
-            flat += level
-        for level in book.asks:
-            flat += level
-    prices, sizes = floats(flat).reshape(-1, 2).T
-    batch.add_updates(block, prices, sizes)
-
-
 def _add_trades(indexes: list[int], batch: Batch) -> None:
     """Add prints."""
-    trades, indexes = _read(wire.read_trade, indexes, batch)
+    trades, indexes = read(wire.read_trade, indexes, batch)
     trades, frames, listings = batch.known(trades, ints(indexes))
-    block = batch.block(frames, listings, _times_ns(trades))
+    block = batch.block(frames, listings, times_ns(trades))
     block[SEQ] = ints([t.trade_id for t in trades])
     block[SEQ_PREV], block[CODE] = NO_PREVIOUS, TRADE_CODE
     for at, trade in enumerate(trades):
@@ -223,26 +150,26 @@ warm_up: Final = SCANNER.warm_up
 
 def _add_open_interest(indexes: list[int], batch: Batch) -> None:
     """Add the open interest of an expiry."""
-    messages, indexes = _read(wire.read_open_interest, indexes, batch)
+    messages, indexes = read(wire.read_open_interest, indexes, batch)
     entries, frames, listings = _flat(messages, indexes, batch)
-    values = _no_values(len(entries))
+    values = no_values(len(entries))
     values[TICKER_FIELDS.index("open_interest")] = floats([e.contracts for e in entries])
-    batch.add_tickers(frames, listings, _times_ns(entries), values)
+    batch.add_tickers(frames, listings, times_ns(entries), values)
 
 
 def _add_indexes(indexes: list[int], batch: Batch) -> None:
     """Add index prices, as marks of the index listings."""
-    messages, indexes = _read(wire.read_indexes, indexes, batch)
+    messages, indexes = read(wire.read_indexes, indexes, batch)
     entries, frames, listings = _flat(messages, indexes, batch)
-    values = _no_values(len(entries))
+    values = no_values(len(entries))
     values[TICKER_FIELDS.index("mark")] = floats([e.price for e in entries])
     values[TICKER_FIELDS.index("index")] = values[TICKER_FIELDS.index("mark")]
-    batch.add_tickers(frames, listings, _times_ns(entries), values)
+    batch.add_tickers(frames, listings, times_ns(entries), values)
 
 
 def _add_new_symbols(indexes: list[int], batch: Batch) -> None:
     """Add notices of options that were listed."""
-    notices, indexes = _read(wire.read_new_symbol, indexes, batch)
+    notices, indexes = read(wire.read_new_symbol, indexes, batch)
     for notice, index in zip(notices, indexes, strict=True):
         name = notice.instrument_name
         if notice.status != TRADING:
@@ -251,29 +178,6 @@ def _add_new_symbols(indexes: list[int], batch: Batch) -> None:
             continue
         rx_ns = int(batch.received[index])
         batch.lifecycle.append(LifecycleNotice(rx_ns, name, ListingState.LIVE))
-
-
-def _no_values(count: int) -> Floats:
-    return np.full((len(TICKER_FIELDS), count), np.nan)
-
-
-def _times_ns(entries: Sequence[Any]) -> Ints:
-    return ints([entry.time_ms for entry in entries]) * NS_PER_MS
-
-
-def _read(
-    reader: Callable[[bytes], Any], indexes: list[int], batch: Batch
-) -> tuple[list[Any], list[int]]:
-    """Read frames and count the bad ones; returns the data of the good ones, their indexes."""
-    found, good = [], []
-    for index in indexes:
-        try:
-            found.append(reader(batch.frames[index]).data)
-        except (ValueError, RecursionError) as error:
-            batch.failures.append((index, str(error)))
-        else:
-            good.append(index)
-    return found, good
 
 
 def _flat(
@@ -289,8 +193,8 @@ def _flat(
 
 FAMILIES: Final[dict[str, Family]] = {
     "optionMarkPrice": _add_marks,
-    "depth": _add_windows,
-    "bookTicker": _add_quotes,
+    "depth": add_windows,
+    "bookTicker": add_quotes,
     "optionTrade": _add_trades,
     "optionOpenInterest": _add_open_interest,
     "openInterest": _add_open_interest,  # the documentation's other spelling
