@@ -529,9 +529,8 @@ class VenueSession:
         for channel in link.ledger.silent(now_ns):
             self.counts.first_data_timers += 1
             self.recorder.take(RecordType.TIMER, link.connection, "first_data", channel.encode())
-            symbol = None if self.limits.answers else self.venue.symbol_of_channel(channel)
-            if symbol is not None:
-                self.request_resync([symbol])
+            if not self.limits.answers or self.limits.accepts_anything:
+                self.request_resync(self.subscriber.book_of(channel))
         for answer in link.ledger.overdue(now_ns):
             self.counts.unanswered += 1
             self._follow(link, answer, heard=False)

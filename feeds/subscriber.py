@@ -115,6 +115,14 @@ class Subscriber:
         deep = self.tier is not None and symbol in self.tier.symbols
         return self.depth if self.depth is not None and deep else self.options
 
+    def book_of(self, channel: str) -> list[str]:
+        """The listing whose best prices come from a channel, where it is of one."""
+        symbol = self.venue.symbol_of_channel(channel)
+        if symbol is None:
+            return []
+        again = self.venue.resync(symbol, self.options_of(symbol), 0)
+        return [symbol] if any(channel in request.channels for request in again) else []
+
     def _place(self, plans: Iterable[ConnectionPlan], *, deep: bool) -> list[str]:
         """Carry plans on connections with room, or on new ones; returns channels without any."""
         missing: list[str] = []

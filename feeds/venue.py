@@ -45,6 +45,9 @@ class Limits:
     # False: nothing says whether a subscription was accepted. It counts as accepted when it is
     # sent, and a book whose first frame stays away is asked for again.
     answers: bool = True
+    # True: a request is accepted whatever it names, so that an answer vouches for no channel, and a
+    # book whose first frame stays away is asked for again all the same.
+    accepts_anything: bool = False
     requests_per_hour: int | None = None  # on one connection: subscribes, unsubscribes and logins
     # When what is listed changes, seconds of the UTC day: expiries end, new ones come.
     listing_change_s: tuple[int, ...] = (28_800,)

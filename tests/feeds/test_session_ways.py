@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import pytest
 from aiohttp import web
 
 from feeds.budget import ConnectBudget
@@ -332,10 +333,13 @@ async def test_venue_that_answers_nothing_has_accepted_what_was_sent():
         assert (counts.unanswered, counts.missing, counts.given_up) == (0, 0, 0)
 
 
-async def test_book_that_stays_silent_on_such_a_venue_is_asked_for_again_and_nothing_else_is():
+@pytest.mark.parametrize("says", [{"answers": False}, {"accepts_anything": True}])
+async def test_book_that_stays_silent_on_such_a_venue_is_asked_for_again_and_nothing_else_is(
+    says: dict[str, bool],
+):
     world = World()
-    world.server.mute = True
-    async with running(world, limits=replace(LIMITS, answers=False)):
+    world.server.mute = not says.get("answers", True)
+    async with running(world, limits=replace(LIMITS, **says)):
         await world.accepted("book.A1", "trades.all")
         await world.pass_s(POLICY.first_data_s)
         await world.until(lambda: world.server.sockets[0].channels().count("book.A1") == 2)
