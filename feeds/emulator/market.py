@@ -149,15 +149,17 @@ class Market:
         raise SymbolError("list: 0 spare instruments are left, expected at least 1")
 
     def expire(self, symbol: str) -> None:
-        """End an option at the next step, as its expiry would.
+        """End an option or a future at the next step, as its expiry would.
 
         Raises:
-            SymbolError: no such live option.
+            SymbolError: nothing live of that name has an expiry.
         """
         number = self.universe.ids.get(symbol, -1)
         alive = number >= 0 and self.state[number] == ListingState.LIVE
-        if not alive or self.universe.kind[number] != ListingKind.OPTION:
-            raise SymbolError(f"expire: instrument was {symbol!r}, expected a live option")
+        if not alive or not self.universe.expiry_ns[number]:
+            raise SymbolError(
+                f"expire: instrument was {symbol!r}, expected a live option or future"
+            )
         self._to_expire.append(number)
 
     def tickers(self, ids: Ids) -> TickerRows:

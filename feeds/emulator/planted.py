@@ -215,8 +215,11 @@ def demo_schedule(universe: Universe, books: Books, from_ns: int) -> tuple[Plant
     """Events for a one-minute demonstration, 20 to 40 s after `from_ns`.
 
     Targets are two-sided options of the busier classes, the same for every seed as far as their
-    books allow: a sweep, a pulled slice, a pulled contract, a dislocated strike and a block.
+    books allow: a sweep, a pulled slice, a pulled contract, a dislocated strike and a block. On a
+    venue without options there is nothing to plant.
     """
+    if np.isnan(universe.strike).all():
+        return ()
     two_sided = (books.lots[:, :, 0] > 0).all(axis=1)
 
     def listing(slice_number: int, activity: int, nth: int) -> Listing:

@@ -81,7 +81,7 @@ class Smiles:
 
         Delta is the change of the native price per USD of forward (of an inverse option the
         premium-adjusted delta over the forward); vega is native per 0.01. A perpetual is worth
-        its spot. Where a price covers several coins, so do all three.
+        its spot, a future its forward. Where a price covers several coins, so do all three.
         """
         universe = self.universe
         of = universe.slice[ids]

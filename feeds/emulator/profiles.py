@@ -70,7 +70,9 @@ class Profile:
     settle_window_s: averaging window before expiry. width, depth: half-spreads, and lots of
     options, against Deribit's. share: of the strikes of an expiry that are listed, those nearest
     the money. expiries: how many are listed, the nearest; None for all. lag_steps: steps of 100 ms
-    by which the venue's makers see prices late, so that other venues lead it.
+    by which the venue's makers see prices late, so that other venues lead it. futures: a venue
+    without options, whose expiries have a delivery future of each coin; its name is the coin's root
+    and the day, `BTCUSDT_261225`.
     """
 
     venue: str
@@ -82,6 +84,7 @@ class Profile:
     depth: float = 1.0
     expiries: int | None = None
     lag_steps: int = 0
+    futures: bool = False
 
 
 DERIBIT: Final = Profile(
@@ -130,6 +133,19 @@ BINANCE: Final = Profile(
               100, 100, 0, 0.1, 0.1),
     ),
     width=1.3, share=0.6, depth=10.0, expiries=9, lag_steps=2,
+)  # fmt: skip
+# Where the same venue's perpetuals stand, and its delivery futures. Prices are found here first.
+BINANCE_FUTURES: Final = Profile(
+    "binance_futures",
+    (
+        Terms("BTCUSDT", "BTCUSDT", "BTCUSDT/INDEX", "BTCUSDT", True, "USDT", "USDT",
+              1, 10, 0, 0.001, 0.001),
+        Terms("ETHUSDT", "ETHUSDT", "ETHUSDT/INDEX", "ETHUSDT", True, "USDT", "USDT",
+              10, 100, 0, 0.001, 0.001),
+        Terms("SOLUSDT", "SOLUSDT", "SOLUSDT/INDEX", "SOLUSDT", True, "USDT", "USDT",
+              100, 100, 0, 0.1, 0.1),
+    ),
+    expiries=2, futures=True,
 )  # fmt: skip
 DERIVE: Final = Profile(
     "derive",
@@ -218,6 +234,7 @@ PROFILES: Final[Mapping[str, Profile]] = {
     for profile in (
         DERIBIT,
         BINANCE,
+        BINANCE_FUTURES,
         OKX,
         BYBIT,
         DERIVE,

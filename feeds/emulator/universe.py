@@ -11,11 +11,12 @@ that venues list the same contracts, each those nearest the money.
   never below a quarter of it; steps below 1 give fractional strikes (`147d5`).
 - Each underlying has a perpetual and an index; two spare options an underlying, with strikes
   above the grid, are hidden until a test lists them during the run.
+- A venue of futures has one of each expiry in place of options, and a spare one of the last.
 - The activity class (0 hot, 3 asleep) of an option is its quantile of a liquidity index made of
   moneyness in standard deviations, expiry and underlying: 10, 20, 30 and 40 percent of options.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -41,12 +42,12 @@ _FRIDAY: Final = 4
 class Universe:
     """All instruments of a run and the columns the market computes with.
 
-    profile: of the venue. listings: options, perpetuals, indexes, then the spares; listing_id is
-    the position. public: how many of them are listed at the start. expiries_ns: all of the
-    simulated world, also where the venue lists fewer. Columns have one entry a listing: strike is
-    NaN, is_call False and activity 0 where there is no option; slice numbers (coin, expiry), and a
-    perpetual or index has the slice of its coin's spot. lot_size: native size of one lot. per_unit:
-    ticks in one unit of price. knee, price_per: as in Terms.
+    profile: of the venue. listings: options or futures, perpetuals, indexes, then the spares;
+    listing_id is the position. public: how many of them are listed at the start. expiries_ns: all
+    of the simulated world, also where the venue lists fewer. Columns have one entry a listing:
+    strike is NaN, is_call False and activity 0 where there is no option; slice numbers (coin,
+    expiry), and what has no expiry has the slice of its coin's spot. lot_size: native size of one
+    lot. per_unit: ticks in one unit of price. knee, price_per: as in Terms.
     """
 
     start_ns: int
@@ -103,12 +104,21 @@ def expiry_times(start_ns: int, count_asked: int, hour: int = 8) -> tuple[int, .
 
 
 def build_universe(start_ns: int, options: int = 1_000, profile: Profile = DERIBIT) -> Universe:
-    """List a venue's share of about `options` options, and each coin's perpetual and index."""
+    """List a venue's share of about `options` options, and each coin's perpetual and index.
+
+    A venue of futures lists those of its expiries instead.
+    """
     expiries = expiry_times(start_ns, options, profile.hour)
     listings: list[Listing] = []
     spares: list[Listing] = []
     pairs = tuple(zip(COINS, profile.terms, strict=True))
     for coin, terms in pairs:
+        if profile.futures:
+            listed = [*expiries[:-1][: profile.expiries], expiries[-1]]
+            *own, spare = [_future(profile, coin, terms, expiry_ns) for expiry_ns in listed]
+            listings += own
+            spares.append(spare)
+            continue
         count = max(2, round(options * coin.weight / (2 * len(expiries))))
         grids = [
             _strikes_e9(coin, (expiry_ns - start_ns) / (365.0 * DAY_NS), count)
@@ -196,6 +206,18 @@ def _perpetual(profile: Profile, coin: Coin, terms: Terms) -> Listing:
     )
 
 
+def _future(profile: Profile, coin: Coin, terms: Terms, expiry_ns: int) -> Listing:
+    """A delivery future of a coin, in the terms of its perpetual."""
+    day = datetime.fromtimestamp(expiry_ns // E9, UTC)
+    return replace(
+        _perpetual(profile, coin, terms),
+        symbol=f"{terms.root}_{day:%y%m%d}",
+        kind=ListingKind.FUTURE,
+        expiry_ns=expiry_ns,
+        settle_window_s=profile.settle_window_s,
+    )
+
+
 def _index(profile: Profile, coin: Coin, terms: Terms) -> Listing:
     """The index of a coin; it has tickers and no book."""
     return Listing(
@@ -239,7 +261,7 @@ def _columns(
         public=len(listings),
         expiries_ns=expiries,
         underlying=underlying,
-        slice=np.where(is_option, underlying * (len(expiries) + 1) + position, spot_slice),
+        slice=np.where(expiry > 0, underlying * (len(expiries) + 1) + position, spot_slice),
         kind=kind,
         strike=strike,
         is_call=np.array([x.right == "C" for x in every]),

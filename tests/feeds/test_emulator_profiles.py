@@ -11,9 +11,11 @@ from feeds.contract import E9, Contract, ListingKind
 from feeds.emulator.deribit.server import DeribitServer
 from feeds.emulator.market import Market
 from feeds.emulator.planted import demo_schedule
-from feeds.emulator.profiles import BINANCE, BYBIT, DERIBIT, OKX, PROFILES
+from feeds.emulator.profiles import BINANCE, BINANCE_FUTURES, BYBIT, DERIBIT, OKX, PROFILES
 from feeds.emulator.rows import simulate_rows
 from feeds.emulator.universe import Universe, build_universe
+from feeds.errors import SymbolError
+from feeds.events import ListingState
 from tests.feeds.emulator_client import START_NS
 
 
@@ -110,6 +112,54 @@ def test_each_venue_spells_prices_and_sizes_in_its_own_way(
     assert universe.listings[universe.ids[perp]].kind == ListingKind.PERP
     hour = 12 if venue in ("delta", "delta_india") else 8
     assert listing.expiry_ns == (20_718 * 24 + hour) * 3_600 * E9  # 2026-09-22
+
+
+# A venue of futures
+
+
+def test_a_venue_of_futures_has_one_of_each_expiry_in_place_of_options() -> None:
+    universe = build_universe(START_NS, 400, BINANCE_FUTURES)
+    public, spares = universe.listings[: universe.public], universe.listings[universe.public :]
+    assert [x.symbol for x in public if x.underlying == "BTC"] == [
+        "BTCUSDT_260922", "BTCUSDT_260923", "BTCUSDT", "BTCUSDT/INDEX",
+    ]  # fmt: skip
+    assert [x.expiry_ns for x in spares] == [universe.expiries_ns[-1]] * 3
+    assert {x.kind for x in spares} == {ListingKind.FUTURE}
+    assert len(public) == 3 * 4
+    first = universe.listings[universe.ids["ETHUSDT_260922"]]
+    assert (first.multiplier, first.price_ccy, first.settle, first.expiry_ns) == (
+        1.0, "USDT", "linear", (20_718 * 24 + 8) * 3_600 * E9,
+    )  # fmt: skip
+
+
+def test_a_future_is_quoted_about_its_forward_and_trades_less_than_the_perpetual() -> None:
+    market = Market(7, START_NS, 400, profile=replace(BINANCE_FUTURES, expiries=None))
+    number, perpetual = (market.universe.ids[name] for name in ("BTCUSDT_270326", "BTCUSDT"))
+    assert len(market.universe.ids) == len(market.universe.listings)
+    ids = np.array([number, perpetual])
+    middle = market.books.prices(ids, market.books.ticks[ids, :, 0]).mean(axis=1)
+    forward, spot = market.prices.forward[market.universe.slice[number]], market.prices.spot[0]
+    assert forward > 1.01 * spot  # Half a year at about 5 % a year.
+    assert middle == pytest.approx([forward, spot], rel=1e-5)
+    assert market.flow.mean_rate[ids] * 3600 == pytest.approx([60.0, 3000.0])
+
+
+def test_a_future_expires_and_a_perpetual_does_not() -> None:
+    market = Market(7, START_NS, 400, profile=BINANCE_FUTURES)
+    number = market.universe.ids["BTCUSDT_260922"]
+    market.expire("BTCUSDT_260922")
+    assert market.step().states == ((number, ListingState.EXPIRED),)
+    assert not market.books.lots[number].any()
+    with pytest.raises(SymbolError, match="was 'BTCUSDT', expected a live option or future"):
+        market.expire("BTCUSDT")
+
+
+def test_a_demonstration_plants_nothing_where_there_are_no_options() -> None:
+    market = Market(7, START_NS, 400, profile=BINANCE_FUTURES)
+    assert demo_schedule(market.universe, market.books, market.now_ns) == ()
+
+
+# Shares
 
 
 def test_shares_of_strikes_and_expiries_leave_the_middle_and_the_nearest() -> None:
