@@ -1,10 +1,8 @@
 """Stage 1 of 8, simulated: a server that speaks Binance's option protocol over the market.
 
-GET /eapi/v1/exchangeInfo, and WebSockets at /public/stream and /market/stream, each of which takes
-the streams of the other without a word and stays silent on them, as the venue does.
+GET /eapi/v1/exchangeInfo beside the sockets of binance_sockets.py.
 """
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
@@ -15,14 +13,16 @@ from aiohttp import web
 from feeds.contract import E9, ListingKind
 from feeds.emulator.books import ASK, BID, Ids
 from feeds.emulator.flow import Trade
-from feeds.emulator.ladders import Level, print_of, standing
+from feeds.emulator.ladders import print_of
 from feeds.emulator.market import STEP_NS, Market, Step
-from feeds.emulator.server import Connection, VenueServer
+from feeds.emulator.venues.binance_sockets import (
+    NS_PER_MS,
+    SECOND_STEPS,
+    TOP_STREAMS,
+    BinanceSockets,
+)
 from feeds.events import Flag, ListingState
 
-NS_PER_MS: Final = 1_000_000
-DEPTHS: Final = (5, 10, 20)
-SECOND_STEPS: Final = 10
 OPEN_INTEREST_STEPS: Final = 600
 YEAR_NS: Final = 365 * 86_400 * 10**9
 # Streams of the market path, by what follows the first @; the retired name of the open interest is
@@ -32,20 +32,9 @@ _NEW_SYMBOLS: Final = "!optionSymbol"
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class _Call(msgspec.Struct):
-    method: str
-    id: int
-    params: list[str] = []
+class BinanceServer(BinanceSockets):
+    """The emulated options of Binance."""
 
-
-_read_call: Final = msgspec.json.Decoder(_Call).decode
-
-
-class BinanceServer(VenueServer):
-    """The emulated Binance."""
-
-    WS_PATH: ClassVar[str] = ""
-    WS_PATHS: ClassVar[tuple[str, ...]] = ("/public/stream", "/market/stream")
     KIND_FIELD: ClassVar[str] = "side"
 
     def __init__(self, market: Market, seed: int) -> None:
@@ -63,28 +52,6 @@ class BinanceServer(VenueServer):
         """Discovery."""
         return [web.get("/eapi/v1/exchangeInfo", self._exchange_info)]
 
-    def receive(self, connection: Connection, text: str | bytes) -> None:
-        """Answer SUBSCRIBE, UNSUBSCRIBE and LIST_SUBSCRIPTIONS."""
-        now_ns = self.market.now_ns
-        try:
-            call = _read_call(text)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            self.put(connection, b'{"error":{"code":3,"msg":"Invalid JSON"}}', now_ns)
-            return
-        result: list[str] | None = None
-        first: list[bytes] = []
-        if call.method == "SUBSCRIBE":
-            of_market = connection.path.startswith("/market")
-            here = [name for name in call.params if _is_of_market(name) == of_market]
-            _, first = self.subscribe(connection, here)
-        elif call.method == "UNSUBSCRIBE":
-            self.unsubscribe(connection, call.params)
-        else:
-            result = sorted(connection.channels)
-        self.put(connection, _encode({"result": result, "id": call.id}), now_ns)
-        for content in first:
-            self.put(connection, content, now_ns)
-
     def exists(self, channel: str) -> bool:
         """Say whether a stream can be subscribed now; whole chains always."""
         name, _, tail = channel.partition("@")
@@ -92,18 +59,17 @@ class BinanceServer(VenueServer):
         if number < 0:
             return name in ("!index", _NEW_SYMBOLS) or tail.startswith(("option", "openInterest"))
         alive = self.market.state[number] == ListingState.LIVE
-        known = {"bookTicker"} | {f"depth{depth}@100ms" for depth in DEPTHS}
-        return bool(alive) and tail in known
+        return bool(alive) and tail in TOP_STREAMS
 
-    def first(self, _channel: str) -> Sequence[bytes]:
-        """Nothing: streams wait for news."""
-        return ()
+    def is_of_market(self, stream: str) -> bool:
+        """Whole chains, indexes and notices."""
+        return stream.partition("@")[2].partition("@")[0] in _MARKET
 
     def publish(self, step: Step) -> None:
         """Send what a step changed to those who listen."""
         self._publish_new(step)
         self._publish_trades(step)
-        self._publish_books(step.touched, step)
+        self.publish_books(step.touched, step)
         if step.index % SECOND_STEPS == 0:
             self._publish_chains()
         if step.index % OPEN_INTEREST_STEPS == 0:
@@ -115,8 +81,8 @@ class BinanceServer(VenueServer):
         for number, state in step.states:
             listing = listings[number]
             if state == ListingState.LIVE and listing.kind == ListingKind.OPTION:
-                self._send(_NEW_SYMBOLS, {
-                    "e": "optionSymbol", "E": self._now_ms(), "s": listing.symbol,
+                self.send(_NEW_SYMBOLS, {
+                    "e": "optionSymbol", "E": self.now_ms(), "s": listing.symbol,
                     "ps": self._pair(number), "qa": listing.price_ccy,
                     "d": "CALL" if listing.right == "C" else "PUT",
                     "sp": f"{(listing.strike_e9 or 0) / E9:.3f}",
@@ -131,35 +97,17 @@ class BinanceServer(VenueServer):
             pair = self._pair(number)
             name = f"{pair.lower()}@optionTrade"
             if name in self.listened:
-                self._send(name, self._trade(trade))
-
-    def _publish_books(self, touched: Ids, step: Step) -> None:
-        listings, books = self.market.universe.listings, self.market.books
-        sides = standing(books, touched)
-        moved = (books.ticks[touched, :, 0] != step.old_ticks[:, :, 0]) | (
-            books.lots[touched, :, 0] != step.old_lots[:, :, 0]
-        )
-        for number, (bids, asks), best in zip(
-            touched.tolist(), sides, moved.any(axis=1), strict=True
-        ):
-            stem = listings[number].symbol.lower()
-            for depth in DEPTHS:
-                name = f"{stem}@depth{depth}@100ms"
-                if name in self.listened:
-                    self._send(name, self._depth(number, bids[:depth], asks[:depth]))
-            name = f"{stem}@bookTicker"
-            if best and name in self.listened:
-                self._send(name, self._ticker(number, bids, asks))
+                self.send(name, self._trade(trade))
 
     def _publish_chains(self) -> None:
         """The marks of every pair, and the indexes."""
         for number, terms in enumerate(self._terms):
             name = f"{terms.currency.lower()}@optionMarkPrice"
             if name in self.listened:
-                self._send(name, self._marks(number))
+                self.send(name, self._marks(number))
         if "!index@arr" in self.listened:
-            self._send("!index@arr", [
-                {"e": "indexPrice", "E": self._now_ms(), "s": terms.currency,
+            self.send("!index@arr", [
+                {"e": "indexPrice", "E": self.now_ms(), "s": terms.currency,
                  "p": f"{spot:.8f}"}
                 for terms, spot in zip(self._terms, self.market.prices.spot.tolist(), strict=True)
             ])  # fmt: skip
@@ -174,16 +122,11 @@ class BinanceServer(VenueServer):
                 for n in self._live_options().tolist()
                 if self._pair(n).lower() == pair and _day(universe.expiry_ns[n]) == day
             ]
-            self._send(name, [
-                {"e": "openInterest", "E": self._now_ms(), "s": universe.listings[n].symbol,
+            self.send(name, [
+                {"e": "openInterest", "E": self.now_ms(), "s": universe.listings[n].symbol,
                  "o": f"{flow.open_interest[n]:.2f}", "h": "0"}
                 for n in numbers
             ])  # fmt: skip
-
-    def _send(self, stream: str, content: Any) -> None:
-        frame = b'{"stream":"' + stream.encode() + b'","data":' + _encode(content) + b"}"
-        for _ in range(self.faults.burst_factor(stream)):
-            self.deliver(stream, frame)
 
     def _live_options(self) -> Ids:
         live = self.market.state == ListingState.LIVE
@@ -192,9 +135,6 @@ class BinanceServer(VenueServer):
     def _pair(self, number: int) -> str:
         return self._terms[int(self.market.universe.underlying[number])].currency
 
-    def _now_ms(self, before_ns: int = 0) -> int:
-        return (self.market.now_ns - before_ns) // NS_PER_MS + self.skew_ms
-
     def _marks(self, coin: int) -> list[dict[str, Any]]:
         universe, books = self.market.universe, self.market.books
         ids = self._live_options()
@@ -202,7 +142,7 @@ class BinanceServer(VenueServer):
         rows = self.market.tickers(ids)
         prices = np.nan_to_num(books.prices(ids, books.ticks[ids, :, 0]))
         sizes = books.sizes(ids, books.lots[ids, :, 0])
-        now_ms = self._now_ms()
+        now_ms = self.now_ms()
         years = np.maximum(universe.expiry_ns[ids] - now_ms * NS_PER_MS, NS_PER_MS) / YEAR_NS
         rates = np.log(rows["forward"] / rows["index"]) / years
         return [
@@ -221,27 +161,9 @@ class BinanceServer(VenueServer):
             )
         ]  # fmt: skip
 
-    def _depth(self, number: int, bids: list[Level], asks: list[Level]) -> dict[str, Any]:
-        last = int(self.market.books.change_id[number])
-        return {
-            "e": "depthUpdate", "E": self._now_ms(), "T": self._now_ms(STEP_NS // 10),
-            "s": self.market.universe.listings[number].symbol, "U": last, "u": last, "pu": last - 1,
-            "b": _texts(bids), "a": _texts(asks),
-        }  # fmt: skip
-
-    def _ticker(self, number: int, bids: list[Level], asks: list[Level]) -> dict[str, Any]:
-        (bid, bid_size), (ask, ask_size) = (_texts(side)[0] if side else ["0", "0"]
-                                            for side in (bids, asks))  # fmt: skip
-        now_ms = self._now_ms(STEP_NS // 10)
-        return {
-            "e": "bookTicker", "u": int(self.market.books.change_id[number]),
-            "s": self.market.universe.listings[number].symbol, "b": bid, "B": bid_size,
-            "a": ask, "A": ask_size, "T": now_ms, "E": now_ms,
-        }  # fmt: skip
-
     def _trade(self, trade: Trade) -> dict[str, Any]:
         price, size = print_of(self.market.books, trade)
-        now_ms = self._now_ms(STEP_NS * 9 // 10)
+        now_ms = self.now_ms(STEP_NS * 9 // 10)
         return {
             "e": "trade", "E": now_ms, "T": now_ms,
             "s": self.market.universe.listings[trade.listing].symbol, "t": trade.trade_seq,
@@ -255,7 +177,7 @@ class BinanceServer(VenueServer):
         listings = [self.market.universe.listings[n] for n in self._live_options().tolist()]
         body = {
             "timezone": "UTC",
-            "serverTime": self._now_ms(),
+            "serverTime": self.now_ms(),
             "optionSymbols": [
                 {
                     "symbol": x.symbol, "side": "CALL" if x.right == "C" else "PUT",
@@ -271,16 +193,8 @@ class BinanceServer(VenueServer):
         return web.Response(body=_encode(body), content_type="application/json")
 
 
-def _is_of_market(stream: str) -> bool:
-    return stream.partition("@")[2].partition("@")[0] in _MARKET
-
-
 def _day(expiry_ns: int) -> str:
     return f"{datetime.fromtimestamp(int(expiry_ns) // E9, UTC):%y%m%d}"
-
-
-def _texts(levels: list[Level]) -> list[list[str]]:
-    return [[f"{price:.3f}", f"{size:.2f}"] for price, size in levels]
 
 
 def _iv(value: float) -> str:
