@@ -69,7 +69,7 @@ class VenueCheck:
         listings = self.server.market.universe.listings
         self._number = {listing.symbol: n for n, listing in enumerate(listings)}
         kind = self.server.market.universe.kind
-        self._expected = (kind == ListingKind.OPTION) | (kind == ListingKind.PERP)
+        self._expected = kind != ListingKind.INDEX
         # Only a venue that quotes whole chains has quotes at known times.
         self._quotes = isinstance(VENUES[name], ChainQuoter)
         self._unknown_max_s = NEWS_MAX_S if self._quotes else UNKNOWN_MAX_S
@@ -83,7 +83,7 @@ class VenueCheck:
     def expect_what_is_listed(self) -> None:
         """Expect no kind of an underlying of which the adapter lists nothing: it is not asked for.
 
-        Binance's perpetuals stand under another host, and OKX has options on two coins.
+        Binance's perpetuals are a venue of their own, and OKX has options on two coins.
         """
         self._refresh()
         universe = self.server.market.universe

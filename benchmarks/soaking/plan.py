@@ -8,7 +8,6 @@ from typing import Final
 import numpy as np
 
 from benchmarks.soaking.world import FRAME_BYTES_MAX, Observed, SoakWorld
-from feeds.contract import ListingKind
 from feeds.emulator.faults import Fault
 from feeds.emulator.planted import Plant
 from feeds.events import ListingState
@@ -117,14 +116,12 @@ class VenuePlan:
         self._due_ns = now_ns + round(seconds / self.intensity * E9)
 
     def _target(self, world: SoakWorld) -> str:
-        """A live two-sided option that the run has listed; "" where there is none."""
+        """A live two-sided option or future that the run has listed; "" where there is none."""
         market = world.servers[self.name].market
         listed = world.live.sessions[self.name].listings
         both = (market.books.lots[:, :, 0] > 0).all(axis=1)
         found = np.flatnonzero(
-            both
-            & (market.state == ListingState.LIVE)
-            & (market.universe.kind == ListingKind.OPTION)
+            both & (market.state == ListingState.LIVE) & (market.universe.expiry_ns > 0)
         )
         symbols = [market.universe.listings[n].symbol for n in found.tolist()]
         symbols = [symbol for symbol in symbols if symbol in listed]

@@ -7,6 +7,7 @@ from feeds.emulator.deribit.server import DeribitServer
 from feeds.emulator.server import VenueServer
 from feeds.emulator.venues.aevo import AevoServer
 from feeds.emulator.venues.binance import BinanceServer
+from feeds.emulator.venues.binance_futures import BinanceFuturesServer
 from feeds.emulator.venues.bullish import BullishServer
 from feeds.emulator.venues.bybit import BybitServer
 from feeds.emulator.venues.coincall import CoincallServer
@@ -19,6 +20,7 @@ from feeds.emulator.venues.thalex import ThalexServer
 SERVERS: Final[Mapping[str, type[VenueServer]]] = {
     "deribit": DeribitServer,
     "binance": BinanceServer,
+    "binance_futures": BinanceFuturesServer,
     "okx": OkxServer,
     "bybit": BybitServer,
     "derive": DeriveServer,

@@ -7,6 +7,7 @@ from feeds.venue import Scanned, Venue
 from feeds.venues import (
     aevo,
     binance,
+    binance_futures,
     bullish,
     bybit,
     coincall,
@@ -22,6 +23,7 @@ from feeds.venues import (
 VENUES: dict[str, Venue] = {
     "deribit": deribit,
     "binance": binance,
+    "binance_futures": binance_futures,
     "okx": okx,
     "bybit": bybit,
     "derive": derive,

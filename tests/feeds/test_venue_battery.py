@@ -19,22 +19,23 @@ from feeds.record import RecordType
 from feeds.venues import VENUES
 from tests.feeds.venue_world import SILENCE_S, VenueWorld
 
-WINDOWED = {"binance", "derive", "coincall"}
+WINDOWED = {"binance", "binance_futures", "derive", "coincall"}
 WHOLE = {"bullish", "gate"}  # Numbered whole books: as with windows, but an older one is a gap.
-OPTIONS_ALONE = {"binance", "gate", "coincall"}  # Their perpetuals stand under another host.
+# Their perpetuals stand under another host: those of Binance are a venue of their own.
+OPTIONS_ALONE = {"binance", "gate", "coincall"}
 CHAINED = {"okx"}  # Its numbers may fall or stay: a copy is no news, and no link of the chain.
 ASTRAY = ["gap", "duplicate", "reorder", "truncate", "unknown", "retype", "silence"]
 every_venue = pytest.mark.parametrize("name", list(SERVERS))
 
 
 def two_sided(world: VenueWorld) -> str:
-    """An option with bids and asks whose makers quote often."""
+    """An option, or else a future, with bids and asks whose makers quote often."""
     universe, books = world.server.market.universe, world.server.market.books
     both = (books.lots[:, :, 0] > 0).all(axis=1)
     return next(
         x.symbol
         for n, x in enumerate(universe.listings)
-        if x.contract is not None and both[n] and universe.activity[n] == 0
+        if x.expiry_ns is not None and both[n] and universe.activity[n] == 0
     )
 
 

@@ -19,7 +19,9 @@ from tests.feeds.venue_world import VenueWorld
 # Quotes come when they change, and asking again brings none: what gave its book back waits for the
 # next one. (Asked for again, the one channel of a whole chain would make all of it unknown.)
 QUOTED_ON_CHANGE = {"aevo", "thalex", "gate"}
-TIERED = [name for name in SERVERS if not one_tier(VENUES[name])]
+# A venue without options has nothing to choose: all of it has depth (test_binance_futures.py).
+WITHOUT_OPTIONS = {"binance_futures"}
+TIERED = [name for name in SERVERS if not one_tier(VENUES[name]) and name not in WITHOUT_OPTIONS]
 every_venue = pytest.mark.parametrize("name", TIERED)
 
 
@@ -201,7 +203,7 @@ def test_depth_is_of_books_alone_and_shares_no_channel_with_the_lower_tier(name:
 
 
 def test_venue_without_best_prices_beside_its_books_has_one_tier():
-    untiered = [name for name in SERVERS if name not in TIERED]
+    untiered = [name for name in SERVERS if one_tier(VENUES[name])]
     assert untiered == ["coincall"]
     venue = VENUES["coincall"]
     assert tiers_of(venue, ChannelOptions(), two=False).depth is None

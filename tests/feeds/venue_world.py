@@ -181,7 +181,7 @@ class VenueWorld:
     def listed(self) -> list[str]:
         """Names of live instruments with a book."""
         market = self.server.market
-        wanted = (ListingKind.OPTION, ListingKind.PERP)
+        wanted = (ListingKind.OPTION, ListingKind.PERP, ListingKind.FUTURE)
         return [
             x.symbol
             for n, x in enumerate(market.universe.listings)

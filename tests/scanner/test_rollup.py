@@ -5,9 +5,13 @@ import math
 import numpy as np
 import pytest
 
+from feeds.venues import binance, binance_futures
 from scanner.config import load
 from scanner.engine import Scanner
 from scanner.result import LISTS, NO_LISTING, SCOPES
+from scanner.rollup import Groupings
+from tests.feeds.venue_samples import binance as options
+from tests.feeds.venue_samples import binance_futures as futures
 from tests.kernels.market import SECOND, START_NS, ToyMarket, listings
 
 WINDOW_S = 60
@@ -113,3 +117,17 @@ def test_a_group_of_nothing_is_no_group():
     scanner = Scanner(load(None, {"engine.tick_ms": 1000}), device="cpu")
     result = scanner.scan(START_NS)
     assert all(len(result.rollups[scope].listing) == 0 for scope in SCOPES)
+
+
+def test_perpetuals_of_a_companion_venue_are_in_the_roll_up_of_the_options_underlying():
+    members = binance.instruments(options.BODIES[0]).listings
+    members += binance_futures.instruments(futures.BODIES[0]).listings
+    assert [listing.symbol for listing in members] == [
+        "BTC-261225-92000-C", "BTCUSDT/INDEX", "BTCUSDT", "BTCUSDT_261225", "BTCUSDT/INDEX",
+    ]  # fmt: skip
+    scanner = Scanner(load(None, {}), device="cpu")
+    assert len(set(scanner.add(members))) == 5
+    groupings = Groupings(scanner.universe)
+    assert groupings.of("underlying").group.tolist() == [0] * 5
+    assert groupings.of("venue").group.tolist() == [0, 0, 1, 1, 1]
+    assert groupings.of("expiry").group.tolist() == [0, -1, -1, -1, -1]

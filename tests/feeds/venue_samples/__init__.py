@@ -3,11 +3,12 @@
 from types import ModuleType
 from typing import Final
 
-from tests.feeds.venue_samples import aevo, binance, coincall, derive, gate, thalex
+from tests.feeds.venue_samples import aevo, binance, binance_futures, coincall, derive, gate, thalex
 
 SAMPLES: Final[dict[str, ModuleType]] = {
     "aevo": aevo,
     "binance": binance,
+    "binance_futures": binance_futures,
     "coincall": coincall,
     "derive": derive,
     "gate": gate,
