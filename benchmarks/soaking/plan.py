@@ -120,9 +120,9 @@ class VenuePlan:
         market = world.servers[self.name].market
         listed = world.live.sessions[self.name].listings
         both = (market.books.lots[:, :, 0] > 0).all(axis=1)
-        found = np.flatnonzero(
-            both & (market.state == ListingState.LIVE) & (market.universe.expiry_ns > 0)
-        )
+        ends = market.universe.expiry_ns > 0
+        live = market.state == ListingState.LIVE
+        found = np.flatnonzero(both & live & (ends | ~ends.any()))
         symbols = [market.universe.listings[n].symbol for n in found.tolist()]
         symbols = [symbol for symbol in symbols if symbol in listed]
         return self._rng.choice(symbols) if symbols else ""

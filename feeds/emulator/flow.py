@@ -1,7 +1,7 @@
 """Stage 1 of 8, simulated: who trades what, and how much of the book it takes.
 
 Orders arrive by a self-exciting (Hawkes) process of each listing and sign: total rates have a mean
-of 25, 4, 0.5, 0.05 an hour by activity class, 3,000 for perpetuals and 60 for delivery futures,
+of 25, 4, 0.5, 0.05 an hour by activity class, 3,000 for perpetuals, 60 for futures and spot,
 times a lognormal factor (deviation 1.0) between options, so most contracts trade less than once an
 hour. A trade raises the rate of its own sign (branching 0.65) and of the other (0.05), fading with
 a half-life of 3 s.
@@ -24,7 +24,7 @@ from feeds.emulator.universe import Universe
 from feeds.events import Flag
 
 _PER_HOUR: Final = np.array([25.0, 4.0, 0.5, 0.05, 3000.0])
-_FUTURE_SHARE: Final = 0.02  # of a perpetual's rate
+_QUIETER_SHARE: Final = 0.02  # of a perpetual's rate, for what is none and has its makers
 _RATE_DEVIATION: Final = 1.0
 _BRANCH_SAME, _BRANCH_OTHER = 0.65, 0.05
 _EXCITED_HALF_LIFE_S: Final = 3.0
@@ -82,7 +82,8 @@ class Flow:
         group = makers.group
         factor = np.exp(_RATE_DEVIATION * habits.standard_normal(count) - 0.5 * _RATE_DEVIATION**2)
         factor[group == PERP_CLASS] = 1.0
-        factor[universe.kind == ListingKind.FUTURE] = _FUTURE_SHARE
+        quieter = np.isin(universe.kind, (ListingKind.FUTURE, ListingKind.SPOT))
+        factor[quieter] = _QUIETER_SHARE
         # A hidden spare has a rate too; its orders find no book until it is listed.
         has_book = universe.kind != ListingKind.INDEX
         rate = np.where(has_book, _PER_HOUR[group] / 3600.0 * factor, 0.0)

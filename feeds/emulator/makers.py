@@ -1,10 +1,10 @@
 """Stage 1 of 8, simulated: the market makers who keep the books.
 
 One maker a listing. It wakes at random (exponential; mean 0.5, 2.5, 12, 110 s by activity class,
-0.25 s for perpetuals and delivery futures, which are one class here), sooner when the forward has
-moved its fair value by more than 0.6 of its half-spread (after a latency of 0.1, 0.25, 0.8, 4 s by
-class, lognormal) and after its book was traded against. Awake, it places a ladder around its fair
-value, rounded outwards to ticks:
+0.25 s for perpetuals, delivery futures and spot, which are one class here), sooner when the forward
+has moved its fair value by more than 0.6 of its half-spread (after a latency of 0.1, 0.25, 0.8, 4 s
+by class, lognormal) and after its book was traded against. Awake, it places a ladder around its
+fair value, rounded outwards to ticks:
 
 - half-spread: 0.22, 0.6, 1.6, 4 volatility points by class, lognormal 0.25 between listings, plus
   3 basis points of the delta-weighted forward, never below 0.55 tick;
@@ -35,7 +35,7 @@ from feeds.emulator.prices import Smiles
 from feeds.emulator.pricing import Floats
 from feeds.emulator.universe import Universe
 
-PERP_CLASS: Final = 4  # After the four activity classes of options; of delivery futures, too.
+PERP_CLASS: Final = 4  # After the four activity classes of options; also futures and spot.
 _WAKE_S: Final = np.array([0.5, 2.5, 12.0, 110.0, 0.25])
 _LATENCY_S: Final = np.array([0.1, 0.25, 0.8, 4.0, 0.1])
 _POINTS: Final = np.array([0.22, 0.6, 1.6, 4.0, 0.0])
@@ -75,7 +75,7 @@ class Makers:
         count = len(universe.listings)
         self._universe, self._prices, self._books, self._rng = universe, prices, books, rng
         self._habits = habits
-        is_perp = np.isin(universe.kind, (ListingKind.PERP, ListingKind.FUTURE))
+        is_perp = ~np.isin(universe.kind, (ListingKind.OPTION, ListingKind.INDEX))
         self.group = np.where(is_perp, PERP_CLASS, universe.activity).astype(np.int64)
         self.iv_shift = np.zeros(count)
         self.iv_push = np.zeros(count)

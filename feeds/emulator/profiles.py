@@ -7,7 +7,7 @@ are plausible ones of the venues' pages, simplified: one tick but for a knee, on
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,10 @@ class Profile:
     settle_window_s: averaging window before expiry. width, depth: half-spreads, and lots of
     options, against Deribit's. share: of the strikes of an expiry that are listed, those nearest
     the money. expiries: how many are listed, the nearest; None for all. lag_steps: steps of 100 ms
-    by which the venue's makers see prices late, so that other venues lead it. futures: a venue
-    without options, whose expiries have a delivery future of each coin; its name is the coin's root
-    and the day, `BTCUSDT_261225`.
+    by which the venue's makers see prices late, so that other venues lead it. lists: options,
+    with perpetuals and indexes; or futures, with the same and one of each expiry and coin in place
+    of options, whose name is the coin's root and the day, `BTCUSDT_261225`; or spot, a pair a coin,
+    whose name and lot are those of the perpetual, and nothing else.
     """
 
     venue: str
@@ -84,7 +85,7 @@ class Profile:
     depth: float = 1.0
     expiries: int | None = None
     lag_steps: int = 0
-    futures: bool = False
+    lists: Literal["options", "futures", "spot"] = "options"
 
 
 DERIBIT: Final = Profile(
@@ -145,7 +146,19 @@ BINANCE_FUTURES: Final = Profile(
         Terms("SOLUSDT", "SOLUSDT", "SOLUSDT/INDEX", "SOLUSDT", True, "USDT", "USDT",
               100, 100, 0, 0.1, 0.1),
     ),
-    expiries=2, futures=True,
+    expiries=2, lists="futures",
+)  # fmt: skip
+BINANCE_SPOT: Final = Profile(
+    "binance_spot",
+    (
+        Terms("BTCUSDT", "BTCUSDT", "", "BTCUSDT", True, "USDT", "USDT",
+              1, 100, 0, 0.00001, 0.00001),
+        Terms("ETHUSDT", "ETHUSDT", "", "ETHUSDT", True, "USDT", "USDT",
+              10, 100, 0, 0.0001, 0.0001),
+        Terms("SOLUSDT", "SOLUSDT", "", "SOLUSDT", True, "USDT", "USDT",
+              100, 100, 0, 0.001, 0.001),
+    ),
+    lists="spot",
 )  # fmt: skip
 DERIVE: Final = Profile(
     "derive",
@@ -235,6 +248,7 @@ PROFILES: Final[Mapping[str, Profile]] = {
         DERIBIT,
         BINANCE,
         BINANCE_FUTURES,
+        BINANCE_SPOT,
         OKX,
         BYBIT,
         DERIVE,

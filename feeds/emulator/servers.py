@@ -8,6 +8,7 @@ from feeds.emulator.server import VenueServer
 from feeds.emulator.venues.aevo import AevoServer
 from feeds.emulator.venues.binance import BinanceServer
 from feeds.emulator.venues.binance_futures import BinanceFuturesServer
+from feeds.emulator.venues.binance_spot import BinanceSpotServer
 from feeds.emulator.venues.bullish import BullishServer
 from feeds.emulator.venues.bybit import BybitServer
 from feeds.emulator.venues.coincall import CoincallServer
@@ -21,6 +22,7 @@ SERVERS: Final[Mapping[str, type[VenueServer]]] = {
     "deribit": DeribitServer,
     "binance": BinanceServer,
     "binance_futures": BinanceFuturesServer,
+    "binance_spot": BinanceSpotServer,
     "okx": OkxServer,
     "bybit": BybitServer,
     "derive": DeriveServer,

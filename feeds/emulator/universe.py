@@ -11,7 +11,8 @@ that venues list the same contracts, each those nearest the money.
   never below a quarter of it; steps below 1 give fractional strikes (`147d5`).
 - Each underlying has a perpetual and an index; two spare options an underlying, with strikes
   above the grid, are hidden until a test lists them during the run.
-- A venue of futures has one of each expiry in place of options, and a spare one of the last.
+- A venue of futures has one of each expiry in place of options, and a spare one of the last; a
+  venue of spot has nothing but a pair of each coin.
 - The activity class (0 hot, 3 asleep) of an option is its quantile of a liquidity index made of
   moneyness in standard deviations, expiry and underlying: 10, 20, 30 and 40 percent of options.
 """
@@ -106,14 +107,20 @@ def expiry_times(start_ns: int, count_asked: int, hour: int = 8) -> tuple[int, .
 def build_universe(start_ns: int, options: int = 1_000, profile: Profile = DERIBIT) -> Universe:
     """List a venue's share of about `options` options, and each coin's perpetual and index.
 
-    A venue of futures lists those of its expiries instead.
+    A venue of futures lists those of its expiries instead, a venue of spot each coin's pair.
     """
     expiries = expiry_times(start_ns, options, profile.hour)
     listings: list[Listing] = []
     spares: list[Listing] = []
     pairs = tuple(zip(COINS, profile.terms, strict=True))
+    if profile.lists == "spot":
+        listings = [
+            replace(_perpetual(profile, coin, terms), kind=ListingKind.SPOT)
+            for coin, terms in pairs
+        ]
+        return _columns(start_ns, profile, expiries, listings, spares)
     for coin, terms in pairs:
-        if profile.futures:
+        if profile.lists == "futures":
             listed = [*expiries[:-1][: profile.expiries], expiries[-1]]
             *own, spare = [_future(profile, coin, terms, expiry_ns) for expiry_ns in listed]
             listings += own

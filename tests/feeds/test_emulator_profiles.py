@@ -11,7 +11,15 @@ from feeds.contract import E9, Contract, ListingKind
 from feeds.emulator.deribit.server import DeribitServer
 from feeds.emulator.market import Market
 from feeds.emulator.planted import demo_schedule
-from feeds.emulator.profiles import BINANCE, BINANCE_FUTURES, BYBIT, DERIBIT, OKX, PROFILES
+from feeds.emulator.profiles import (
+    BINANCE,
+    BINANCE_FUTURES,
+    BINANCE_SPOT,
+    BYBIT,
+    DERIBIT,
+    OKX,
+    PROFILES,
+)
 from feeds.emulator.rows import simulate_rows
 from feeds.emulator.universe import Universe, build_universe
 from feeds.errors import SymbolError
@@ -157,6 +165,17 @@ def test_a_future_expires_and_a_perpetual_does_not() -> None:
 def test_a_demonstration_plants_nothing_where_there_are_no_options() -> None:
     market = Market(7, START_NS, 400, profile=BINANCE_FUTURES)
     assert demo_schedule(market.universe, market.books, market.now_ns) == ()
+
+
+def test_a_venue_of_spot_has_a_pair_of_each_coin_about_its_price() -> None:
+    market = Market(7, START_NS, 400, profile=BINANCE_SPOT)
+    assert [(x.symbol, x.kind, x.expiry_ns) for x in market.universe.listings] == [
+        (f"{coin}USDT", ListingKind.SPOT, None) for coin in ("BTC", "ETH", "SOL")
+    ]  # fmt: skip
+    ids = np.arange(3)
+    middle = market.books.prices(ids, market.books.ticks[ids, :, 0]).mean(axis=1)
+    assert middle == pytest.approx(market.prices.spot, rel=1e-4)
+    assert not market.step().states
 
 
 # Shares

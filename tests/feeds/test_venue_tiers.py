@@ -19,8 +19,9 @@ from tests.feeds.venue_world import VenueWorld
 # Quotes come when they change, and asking again brings none: what gave its book back waits for the
 # next one. (Asked for again, the one channel of a whole chain would make all of it unknown.)
 QUOTED_ON_CHANGE = {"aevo", "thalex", "gate"}
-# A venue without options has nothing to choose: all of it has depth (test_binance_futures.py).
-WITHOUT_OPTIONS = {"binance_futures"}
+# A venue without options has nothing to choose: all of it has depth (test_binance_futures.py,
+# test_binance_spot.py).
+WITHOUT_OPTIONS = {"binance_futures", "binance_spot"}
 TIERED = [name for name in SERVERS if not one_tier(VENUES[name]) and name not in WITHOUT_OPTIONS]
 every_venue = pytest.mark.parametrize("name", TIERED)
 

@@ -95,6 +95,7 @@ class VenueWorld:
         self.counts: dict[str, int] = {}
         self.trades: list[tuple[str, float, float, int]] = []
         self.tickers: list[Any] = []
+        self.stamps: list[tuple[int, int]] = []  # ours and the venue's, of tickers or else prints
         self.ever_unknown: set[str] = set()
         self.channels = ChannelOptions(**({"book_depth": 10} | channels))
         self.tiers = tiers_of(VENUES[name], self.channels, two=two)
@@ -181,11 +182,10 @@ class VenueWorld:
     def listed(self) -> list[str]:
         """Names of live instruments with a book."""
         market = self.server.market
-        wanted = (ListingKind.OPTION, ListingKind.PERP, ListingKind.FUTURE)
         return [
             x.symbol
             for n, x in enumerate(market.universe.listings)
-            if x.kind in wanted and market.state[n] == ListingState.LIVE
+            if x.kind != ListingKind.INDEX and market.state[n] == ListingState.LIVE
         ]
 
     def followed(self) -> list[str]:
@@ -259,6 +259,8 @@ class VenueWorld:
             if was and not self.books[symbol].known:
                 self.ever_unknown.add(symbol)
         self.tickers += list(out.tickers)
+        stamped = out.tickers if self.tickers else out.rows[out.rows["kind"] == Kind.TRADE]
+        self.stamps += zip(stamped["rx_ns"].tolist(), stamped["ex_ns"].tolist(), strict=True)
         for name, count in out.counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
         if out.resync:

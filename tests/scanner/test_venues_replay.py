@@ -24,8 +24,8 @@ REPLAY_ONLY = {
 # tests/feeds/test_coincall_session.py replays it.
 VENUES = [name for name in SERVERS if name != "coincall"]
 # What has no options is scanned beside the options that hang on it.
-COMPANIONS = {"binance": ["binance", "binance_futures"]}
-WITHOUT_OPTIONS = {"binance_futures"}
+COMPANIONS = {"binance": ["binance", "binance_futures", "binance_spot"]}
+WITHOUT_OPTIONS = {"binance_futures", "binance_spot"}
 
 
 def lose_and_find(emulator, done):

@@ -1,8 +1,8 @@
-"""Stage 1 of 8, simulated: the sockets of Binance, whose protocol options and futures share.
+"""Stage 1 of 8, simulated: the sockets of Binance, whose protocol options, futures and spot share.
 
 WebSockets at /public/stream and /market/stream, each of which takes the streams of the other
-without a word and stays silent on them, as the venue does. Windows and best prices come as they
-change; nothing is sent to begin with.
+without a word and stays silent on them, as the venue does; those of spot are at one path. Windows
+and best prices come as they change; nothing is sent to begin with.
 """
 
 import abc
@@ -33,7 +33,7 @@ _read_call: Final = msgspec.json.Decoder(_Call).decode
 
 
 class BinanceSockets(VenueServer):
-    """What is alike on both.
+    """What is alike on all.
 
     Attributes:
         SIZE_DECIMALS: of the sizes on the wire.
@@ -85,10 +85,10 @@ class BinanceSockets(VenueServer):
             for depth in DEPTHS:
                 name = f"{stem}@depth{depth}@100ms"
                 if name in self.listened:
-                    self.send(name, self._depth(number, bids[:depth], asks[:depth]))
+                    self.send(name, self.depth(number, bids[:depth], asks[:depth]))
             name = f"{stem}@bookTicker"
             if best and name in self.listened:
-                self.send(name, self._ticker(number, bids, asks))
+                self.send(name, self.ticker(number, bids, asks))
 
     def send(self, stream: str, content: Any) -> None:
         """Send the data of a stream to those who listen."""
@@ -100,16 +100,18 @@ class BinanceSockets(VenueServer):
         """The venue's time so long ago, ms."""
         return (self.market.now_ns - before_ns) // NS_PER_MS + self.skew_ms
 
-    def _depth(self, number: int, bids: list[Level], asks: list[Level]) -> dict[str, Any]:
+    def depth(self, number: int, bids: list[Level], asks: list[Level]) -> dict[str, Any]:
+        """A window, as options and futures have it."""
         last = int(self.market.books.change_id[number])
         return {
             "e": "depthUpdate", "E": self.now_ms(), "T": self.now_ms(STEP_NS // 10),
             "s": self.market.universe.listings[number].symbol, "U": last, "u": last, "pu": last - 1,
-            "b": self._texts(bids), "a": self._texts(asks),
+            "b": self.texts(bids), "a": self.texts(asks),
         }  # fmt: skip
 
-    def _ticker(self, number: int, bids: list[Level], asks: list[Level]) -> dict[str, Any]:
-        (bid, bid_size), (ask, ask_size) = (self._texts(side)[0] if side else ["0", "0"]
+    def ticker(self, number: int, bids: list[Level], asks: list[Level]) -> dict[str, Any]:
+        """Best prices, as options and futures have them."""
+        (bid, bid_size), (ask, ask_size) = (self.texts(side)[0] if side else ["0", "0"]
                                             for side in (bids, asks))  # fmt: skip
         now_ms = self.now_ms(STEP_NS // 10)
         return {
@@ -118,5 +120,6 @@ class BinanceSockets(VenueServer):
             "a": ask, "A": ask_size, "T": now_ms, "E": now_ms,
         }  # fmt: skip
 
-    def _texts(self, levels: list[Level]) -> list[list[str]]:
+    def texts(self, levels: list[Level]) -> list[list[str]]:
+        """Prices and sizes as they are written."""
         return [[f"{price:.3f}", f"{size:.{self.SIZE_DECIMALS}f}"] for price, size in levels]

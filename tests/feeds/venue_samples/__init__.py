@@ -3,12 +3,22 @@
 from types import ModuleType
 from typing import Final
 
-from tests.feeds.venue_samples import aevo, binance, binance_futures, coincall, derive, gate, thalex
+from tests.feeds.venue_samples import (
+    aevo,
+    binance,
+    binance_futures,
+    binance_spot,
+    coincall,
+    derive,
+    gate,
+    thalex,
+)
 
 SAMPLES: Final[dict[str, ModuleType]] = {
     "aevo": aevo,
     "binance": binance,
     "binance_futures": binance_futures,
+    "binance_spot": binance_spot,
     "coincall": coincall,
     "derive": derive,
     "gate": gate,
