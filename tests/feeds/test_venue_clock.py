@@ -47,6 +47,21 @@ def test_lag_is_that_of_the_last_call_against_all_that_was_seen():
     assert (clock.offset_ns, clock.lag_ns) == (20 * MS, 150 * MS)
 
 
+def test_lag_of_an_even_number_of_rows_is_the_middle_of_the_middle_two():
+    clock = VenueClock()
+    rx_ns = T0 + np.arange(4, dtype=np.int64)
+    clock.observe(rx_ns, rx_ns - np.array([9, 1, 5, 4]) * MS)
+    assert clock.lag_ns == 3.5 * MS  # 4.5 above 1.
+
+
+def test_a_row_that_is_refused_takes_no_other_into_its_bucket():
+    clock = VenueClock()
+    rx_ns = T0 + np.array([0, BUCKET_NS * BUCKETS, BUCKET_NS * BUCKETS + 1])
+    behind = ints(3 * MS, -FUTURE_NS_MAX - 1, 8 * MS)
+    assert clock.observe(rx_ns, rx_ns - behind)
+    assert (clock.offset_ns, clock.refused) == (8 * MS, 1)  # The first has left the window.
+
+
 def test_lag_is_never_negative_when_the_clock_steps_forward():
     clock = clock_of((T0, 20 * MS), (T0 + 1, -900 * MS))
     assert (clock.offset_ns, clock.lag_ns) == (-900 * MS, 0)
