@@ -24,7 +24,8 @@ async def taken(cuts, venue=None, **changes):
     async with running(world, venue, **changes):
         await world.until(lambda: world.server.sockets and world.server.sockets[0].received)
         link = world.session.links[0]
-        (order,) = link.ledger.pending
+        await world.until(lambda: len(link.ledger.pending) == len(link.ledger.requests))
+        order = link.ledger.pending[0]
         channels = list(order.request.channels)
         came, other = sorted(link.ledger.awaiting)[:2]
         first = b'{"channel":"%s"}' % came
