@@ -193,7 +193,7 @@ class Market:
         rows["delta"], rows["gamma"] = found.delta, found.gamma
         rows["vega"], rows["theta"] = found.vega, found.theta
         best = self.books.prices(ids, self.books.ticks[ids, :, 0])
-        usd = best * self._usd_per_price(ids, forward)[:, None]
+        usd = best * self._usd_per_price(ids)[:, None]
         # One call for bids and asks halves the fixed cost of numpy.
         rows["iv_bid"], rows["iv_ask"] = implied_volatility(
             usd.T.ravel(),
@@ -209,16 +209,16 @@ class Market:
         """Implied volatility of one native option price, fraction; NaN where there is none."""
         universe, of = self.universe, int(self.universe.slice[listing])
         forward = self.prices.forward[of : of + 1]
-        usd = price * self._usd_per_price(np.array([listing]), forward)
+        usd = price * self._usd_per_price(np.array([listing]))
         at = slice(listing, listing + 1)
         found: Floats = implied_volatility(
             usd, forward, universe.strike[at], self.prices.years[of : of + 1], universe.is_call[at]
         )
         return float(found[0])
 
-    def _usd_per_price(self, ids: Ids, forward: Floats) -> Floats:
-        """USD for one coin in one unit of a native option price."""
-        return np.where(self.universe.inverse[ids], forward, 1.0) / self.universe.price_per[ids]
+    def _usd_per_price(self, ids: Ids) -> Floats:
+        """Undiscounted premium in one unit of a native option price, USD for one coin."""
+        return self.prices.usd_per_price(ids) / self.universe.price_per[ids]
 
     def _lifecycle(self) -> tuple[tuple[int, ListingState], ...]:
         """List and expire what is due in this step."""

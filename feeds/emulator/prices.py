@@ -6,6 +6,8 @@ Parameters (all stationary at the start; half-lives of Ornstein-Uhlenbeck proces
   half-life 1,800 s and deviation 0.35 (stochastic volatility); compensated jumps, 1.5 an hour,
   deviation 0.15 %; 60 % of the diffusion is common to all coins.
 - basis: yearly 5 % with an OU of half-life 3,600 s and deviation 0.5 %; F = S exp(basis x years).
+  It is the interest of the dollar or of the coin (profiles.Coin), so a premium in coin at the index
+  is the premium in dollars, for every expiry.
 - smile of a slice: iv = atm (1 + skew z + curvature z^2), z = ln(K/F) / (atm sqrt(years)) cut at
   +-4. atm = base(years) x exp(common + own): common per underlying, OU 3,600 s, 5 %, and it falls
   by 2.5 times the log return (leverage); own per slice, OU 600 s, 0.6 %. skew: OU 900 s about
@@ -32,6 +34,7 @@ YEAR_S: Final = 365.0 * 86_400.0
 YEARS_MIN: Final = 1800.0 / YEAR_S
 Z_CUT: Final = 4.0
 
+_DOLLARS_EARN: Final = np.array([coin.interest == "dollar" for coin in COINS])
 _JUMPS_PER_S: Final = 1.5 / 3600.0
 _JUMP_DEVIATION: Final = 0.0015
 _COMMON_SHARE: Final = 0.6
@@ -95,11 +98,24 @@ class Smiles:
         value, delta, vega = price_delta_vega(
             forward, universe.strike[ids], iv, self.years[of], universe.is_call[ids]
         )
-        inverse, coins = universe.inverse[ids], universe.price_per[ids]
-        unit = np.where(inverse, 1.0 / forward, 1.0)
-        value = value * unit
-        delta = (delta - np.where(inverse, value, 0.0)) * unit
-        return value * coins, delta * coins, vega * unit * coins
+        coins, unit = universe.price_per[ids], 1.0 / self.usd_per_price(ids)
+        # A price in coin falls by its own size over the forward when the coin rises: the index
+        # moves with the forward.
+        adjusted = delta - np.where(universe.inverse[ids], value * (1.0 / forward), 0.0)
+        return value * unit * coins, adjusted * unit * coins, vega * unit * coins
+
+    def usd_per_price(self, ids: Ids) -> Floats:
+        """Undiscounted Black-76 premium in one unit of an option's native price, USD for one coin.
+
+        A premium is paid today and Black-76 counts in dollars of the expiry: profiles.Coin says
+        which interest lies between. In cash, a price in coin at the index, all venues agree.
+        """
+        universe = self.universe
+        forward, spot = self.forward[universe.slice[ids]], self.spot[universe.underlying[ids]]
+        dollars_earn = _DOLLARS_EARN[universe.underlying[ids]]
+        per_coin = np.where(dollars_earn, forward, spot)
+        per_dollar = np.where(dollars_earn, forward / spot, 1.0)
+        return np.where(universe.inverse[ids], per_coin, per_dollar)
 
 
 class Prices(Smiles):

@@ -1,9 +1,10 @@
 """Stage 1 of 8, simulated: Black-76 prices, greeks and implied volatility over whole columns.
 
-Own code, numpy only, float64. Rates are zero, as on the venues that are simulated: an undiscounted
-Black-76 premium on the forward. The normal distribution function is Hart's rational approximation
-in the form of West, "Better approximations to cumulative normal functions" (Wilmott, 2005), with
-an absolute error below 1e-14 (tested against math.erfc from -40 to 40).
+Own code, numpy only, float64. An undiscounted Black-76 premium on the forward, as the simulated
+venues count volatility and greeks; what of it is paid today says prices.py. The normal distribution
+function is Hart's rational approximation in the form of West, "Better approximations to cumulative
+normal functions" (Wilmott, 2005), with an absolute error below 1e-14 (tested against math.erfc from
+-40 to 40).
 """
 
 from dataclasses import dataclass

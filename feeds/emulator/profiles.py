@@ -15,6 +15,10 @@ class Coin:
     """What the market knows of an underlying.
 
     vol: yearly, fraction. weight: share of the options. strike_step: of the finest grid, USD.
+    interest: whose the basis is, F = S exp(basis years). "dollar": dollars earn it and coins
+    nothing, so that a premium in dollars is S/F of Black-76 and one in coin is Black-76 over F.
+    "coin": dollars earn nothing and a lent coin earns minus the basis; a premium in dollars is
+    Black-76, one in coin that over S. Either way a premium in coin times S is that in dollars.
     """
 
     name: str
@@ -22,12 +26,13 @@ class Coin:
     vol: float
     weight: float
     strike_step: float
+    interest: Literal["dollar", "coin"]
 
 
 COINS: Final = (
-    Coin("BTC", 60_000.0, 0.50, 0.40, 250.0),
-    Coin("ETH", 3_000.0, 0.62, 0.34, 10.0),
-    Coin("SOL", 148.0, 0.78, 0.26, 0.5),
+    Coin("BTC", 60_000.0, 0.50, 0.40, 250.0, "dollar"),
+    Coin("ETH", 3_000.0, 0.62, 0.34, 10.0, "dollar"),
+    Coin("SOL", 148.0, 0.78, 0.26, 0.5, "coin"),
 )
 
 

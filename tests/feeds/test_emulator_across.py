@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from feeds.contract import E9
+from feeds.contract import E9, ListingKind
 from feeds.emulator.across import PlantRequest, plant
 from feeds.emulator.market import Market
 from feeds.emulator.profiles import PROFILES
@@ -27,13 +27,13 @@ def step(markets: dict[str, Market], seconds: float) -> None:
 
 
 def best_usd(market: Market, target: str) -> tuple[float, float]:
-    """Best bid and ask of a contract, USD; NaN for an empty side."""
+    """Best bid and ask of a contract in cash, USD; NaN for an empty side."""
     (number,) = market.universe.options_of(target)
     ids = np.array([number])
     bid, ask = market.books.prices(ids, market.books.ticks[ids, :, 0])[0]
     if market.universe.inverse[number]:
-        forward = market.prices.forward[market.universe.slice[number]]
-        bid, ask = bid * forward, ask * forward
+        index = market.prices.spot[market.universe.underlying[number]]
+        bid, ask = bid * index, ask * index
     return float(bid), float(ask)
 
 
@@ -42,6 +42,30 @@ def mean_iv(market: Market) -> float:
     ids = market.universe.options_of(SLICE)
     rows = market.tickers(ids[market.universe.activity[ids] <= 1])
     return float(np.nanmean(0.5 * (rows["iv_bid"] + rows["iv_ask"])))
+
+
+def test_nothing_crosses_where_nothing_is_planted() -> None:
+    """All contracts of all venues, in cash, while half a minute goes by."""
+    markets = {name: Market(3, START_NS, 400, profile=PROFILES[name]) for name in PROFILES}
+    crossed, shared = [], 0
+    for _ in range(30):
+        step(markets, 1.0)
+        bids: dict[str, float] = {}
+        asks: dict[str, float] = {}
+        for market in markets.values():
+            universe = market.universe
+            ids = np.flatnonzero((universe.kind == ListingKind.OPTION) & (market.state == 1))
+            best = market.books.prices(ids, market.books.ticks[ids, :, 0])
+            index = market.prices.spot[universe.underlying[ids]]
+            cash = best * np.where(universe.inverse[ids], index, 1.0)[:, None]
+            for number, (bid, ask) in zip(ids.tolist(), cash.tolist(), strict=True):
+                name = str(universe.listings[number].contract)
+                bids[name] = np.fmax(bids.get(name, np.nan), bid)
+                asks[name] = np.fmin(asks.get(name, np.nan), ask)
+        crossed += [name for name, bid in bids.items() if bid > asks[name]]
+        shared = len(bids)
+    assert shared > 400
+    assert crossed == []
 
 
 @pytest.mark.parametrize("side", [1, -1])

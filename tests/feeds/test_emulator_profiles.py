@@ -1,6 +1,7 @@
 """How venues differ over the one simulated market: names, units, shares, width, depth, lag."""
 
 import hashlib
+import math
 from dataclasses import replace
 
 import msgspec
@@ -199,16 +200,95 @@ def test_shares_of_strikes_and_expiries_leave_the_middle_and_the_nearest() -> No
 # Prices
 
 
-def test_an_inverse_quote_is_the_linear_one_over_the_forward() -> None:
-    """Fair values of one contract on two venues, native, by the definition of inverse."""
-    okx, bybit = Market(7, START_NS, 400, profile=OKX), Market(7, START_NS, 400, profile=BYBIT)
-    coin = okx.universe.ids["ETH-USD-260922-3000-P"]
-    usd = bybit.universe.ids["ETH-22SEP26-3000-P-USDT"]
-    in_coin, _, _ = okx.prices.fair(np.array([coin]), np.zeros(1))
-    in_usd, _, _ = bybit.prices.fair(np.array([usd]), np.zeros(1))
-    forward = okx.prices.forward[okx.universe.slice[coin]]
-    assert in_usd[0] == pytest.approx(in_coin[0] * forward, rel=1e-12)
-    assert 1.0 < in_usd[0] < 100.0
+def plain_black(forward: float, strike: float, iv: float, years: float, right: str) -> float:
+    """Black-76 by the error function of the standard library, USD, undiscounted."""
+    total = iv * math.sqrt(years)
+    d1 = math.log(forward / strike) / total + total / 2.0
+    sign = 1.0 if right == "C" else -1.0
+    first, second = (0.5 * math.erfc(-sign * d / math.sqrt(2.0)) for d in (d1, d1 - total))
+    return sign * (forward * first - strike * second)
+
+
+@pytest.mark.parametrize("venue", PROFILES)
+def test_every_fair_price_has_one_value_in_cash(venue: str) -> None:
+    """BTC and ETH are worth Black-76 times S/F, SOL is worth Black-76: whoever quotes them.
+
+    A price in coin is worth the index, S; the far expiries carry more than 4 % of basis, so that
+    the forward in its place, or a discount left out or doubled, is seen.
+    """
+    market = Market(7, START_NS, 400, profile=PROFILES[venue])
+    universe, prices = market.universe, market.prices
+    ids = np.flatnonzero(universe.kind == ListingKind.OPTION)
+    value, _, _ = prices.fair(ids, np.zeros(len(ids)))
+    ivs = prices.iv(ids)
+    most_basis = 0.0
+    for number, native, iv in zip(ids.tolist(), value.tolist(), ivs.tolist(), strict=True):
+        listing, coin = universe.listings[number], int(universe.underlying[number])
+        spot = float(prices.spot[coin])
+        forward = float(prices.forward[universe.slice[number]])
+        years = (int(universe.expiry_ns[number]) - market.now_ns) / (365 * 86_400 * E9)
+        black = plain_black(forward, float(universe.strike[number]), iv, years, str(listing.right))
+        worth = black if listing.underlying == "SOL" else black * spot / forward
+        cash = native * spot if listing.settle == "inverse" else native
+        assert cash == pytest.approx(worth, rel=1e-8, abs=1e-7 * spot), listing.symbol
+        most_basis = max(most_basis, abs(forward / spot - 1.0))
+    if universe.profile.expiries is None:
+        assert most_basis > 0.04
+
+
+@pytest.mark.parametrize("right", "CP")
+@pytest.mark.parametrize("coin", [0, 2])  # BTC, SOL
+@pytest.mark.parametrize(("venue", "settle"), [("okx", "inverse"), ("bybit", "linear")])
+def test_the_native_delta_is_what_a_dollar_of_forward_changes(
+    venue: str, settle: str, coin: int, right: str
+) -> None:
+    """By bumping the market a millionth up and down, the index with the forward."""
+    market = Market(7, START_NS, 400, profile=PROFILES[venue])
+    universe, prices = market.universe, market.prices
+    is_call = np.isfinite(universe.strike) & (universe.is_call == (right == "C"))
+    found = np.flatnonzero(is_call & (universe.underlying == coin))
+    number = int(found[-len(found) // 16])  # of the farthest expiry, or of the one before it
+    assert universe.listings[number].settle == settle
+    ids, none = np.array([number]), np.zeros(1)
+    value, delta, vega = prices.fair(ids, none)
+    spots, forwards = prices.spot.copy(), prices.forward.copy()
+    # The smile moves with the forward; here its volatility is to stay.
+    iv = float(prices.iv(ids)[0])
+
+    def bumped(factor: float) -> float:
+        prices.spot, prices.forward = spots.copy(), forwards.copy()
+        prices.spot[coin] *= factor
+        prices.forward[universe.slice[number]] *= factor
+        same_iv = np.array([iv - float(prices.iv(ids)[0])])
+        return float(prices.fair(ids, same_iv)[0][0])
+
+    h = 1e-6
+    moved = 2.0 * h * forwards[universe.slice[number]]
+    assert delta[0] == pytest.approx((bumped(1.0 + h) - bumped(1.0 - h)) / moved, rel=1e-5)
+    prices.spot, prices.forward = spots, forwards
+    up, down = (prices.fair(ids, np.array([d]))[0][0] for d in (1e-5, -1e-5))
+    assert vega[0] == pytest.approx((up - down) / 2e-5 * 0.01, rel=1e-5)
+    assert value[0] > 0.0
+
+
+@pytest.mark.parametrize("venue", ["deribit", "okx", "bybit"])
+def test_volatilities_of_quotes_stand_about_that_of_the_mark(venue: str) -> None:
+    """Whoever quotes discounted prices undoes it for the volatilities that it publishes."""
+    market = Market(7, START_NS, 400, profile=PROFILES[venue])
+    universe = market.universe
+    years = (universe.expiry_ns - market.now_ns) / (365 * 86_400 * E9)
+    busy = (universe.kind == ListingKind.OPTION) & (universe.activity <= 2) & (years > 0.15)
+    rows = market.tickers(np.flatnonzero(busy))
+    both = ~np.isnan(rows["iv_bid"]) & ~np.isnan(rows["iv_ask"])
+    mid = 0.5 * (rows["iv_bid"] + rows["iv_ask"])[both]
+    assert both.sum() > 30
+    # A discount of 1 % of a premium is about half a point of volatility, ten times this bound.
+    assert float(np.median(mid - rows["iv_mark"][both])) == pytest.approx(0.0, abs=0.0005)
+    number = int(np.flatnonzero(busy)[0])
+    mark, _, _ = market.prices.fair(np.array([number]), np.zeros(1))
+    assert market.best_iv(number, float(mark[0])) == pytest.approx(
+        float(market.prices.iv(np.array([number]))[0]), abs=1e-5
+    )
 
 
 def test_a_price_for_a_hundred_coins_is_a_hundred_prices_and_the_same_volatility() -> None:
