@@ -41,6 +41,7 @@ SCORE_HIGH: Final = 6.0
 SCORE_RAISED: Final = 4.0
 PLAIN_EVERY_S: Final = 10.0
 PLAIN_ROWS: Final = 3
+ROWS_MIN: Final = 6  # ranked rows on a screen that is too low for the rest
 ALERT_ROWS: Final = 8
 CLOSED_ROWS: Final = 3  # of ALERT_ROWS, kept free for closes
 GROUP_ROWS: Final = 5
@@ -61,6 +62,7 @@ class LiveView:
         self._rows = rows
         self._order: list[str] = []
         self._group_order: list[str] = []
+        self._foot_max = 0
         self._live: Live | None = None
         self._last: ViewModel | None = None
         self._printed_ns: int | None = None
@@ -111,26 +113,32 @@ class LiveView:
         """Bring the page up to date; before the first scan it says what is waited for."""
         assert self._live is not None
         if self._last is not None:
-            self._live.update(self.render(self._last), refresh=True)
+            page = self.render(self._last, self._console.height)
+            self._live.update(page, refresh=True)
             return
         title = _line(("CROSS-MARKET SCANNER", "bold"), ("   waiting for the first data", AMBER))
         self._live.update(Group(title, *_trouble_lines(self._troubles)), refresh=True)
 
-    def render(self, model: ViewModel) -> Group:
-        """The page of a model, in the order that the rows of the last page suggest."""
-        anomalies = steady(model.anomalies, self._order)[: self._rows]
+    def render(self, model: ViewModel, height: int | None = None) -> Group:
+        """The page of a model, in the order that the rows of the last page suggest.
+
+        height: lines of the screen. Ranked rows make room for what stands below them, down to
+        ROWS_MIN: alerts are read before the tenth row is.
+        """
         groups = steady(model.groups, self._group_order)[:GROUP_ROWS]
+        troubles = _trouble_lines(self._troubles)
+        note = [_line((model.note, BLUE))] if model.note or not troubles else []
+        head = [*_header(model), *troubles, *note]
+        foot = [Text(), *_alert_lines(model), Text()]
+        foot += _side_by_side(_group_lines(groups), _venue_lines(model))
+        # What was once needed below stays free, so that rows stay where they are.
+        self._foot_max = max(self._foot_max, len(foot))
+        room = self._rows if height is None else height - len(head) - 1 - self._foot_max
+        row_count = min(self._rows, max(ROWS_MIN, room))
+        anomalies = steady(model.anomalies, self._order)[:row_count]
         self._order = [row.key for row in anomalies]
         self._group_order = [row.key for row in groups]
-        return Group(
-            *_header(model),
-            *(_trouble_lines(self._troubles) or [Text()]),
-            *_anomaly_lines(anomalies, self._rows),
-            Text(),
-            *_alert_lines(model),
-            Text(),
-            *_side_by_side(_group_lines(groups), _venue_lines(model)),
-        )
+        return Group(*head, *_anomaly_lines(anomalies, row_count), *foot)
 
     def _plain_due(self, now_ns: int) -> bool:
         last = self._printed_ns
@@ -160,6 +168,7 @@ def plain_lines(model: ViewModel) -> list[str]:
     flow = f"{_rate(rates.messages_per_s)} msg/s, {_rate(rates.rows_per_s)} rows/s"
     head = f"{_clock(model.now_ns)} scan {model.scan_index}: {fresh}, {flow}"
     lines = [f"{head}, {_ms(rates.scan_ms)}, {open_count} alerts open; calibration {state}"]
+    lines.extend([f"  {model.note}"] if model.note else [])
     lines.extend(
         f"  {place}. {row.contract} {row.venue} {row.list_name} score {row.score:.2f} "
         f"p {row.p:.1g} {row.driver}".rstrip()
@@ -438,6 +447,8 @@ def _duration(seconds: float) -> str:
 
 
 def _milliseconds(number: float) -> str:
+    if abs(number) >= 9_999.5:
+        return f"{number / 1_000:.1f}s"
     return f"{number:.1f}ms" if abs(number) < 99.95 else f"{number:.0f}ms"
 
 

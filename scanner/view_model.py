@@ -1,6 +1,7 @@
 """Stage 8 of 8: what the terminal view shows, as plain data: built from a scan, drawn elsewhere."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -148,6 +149,7 @@ class ViewModel:
     venues: tuple[VenueHealth, ...] = ()
     across: Across | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    note: str = ""  # a line of whoever runs the scan
 
 
 def view_model(
@@ -213,6 +215,10 @@ def expiry_day(expiry_ns: int) -> str:
     '27MAR26'
     """
     return datetime.fromtimestamp(expiry_ns // SECOND_NS, UTC).strftime("%d%b%y").upper()
+
+
+def _hour(expiry_ns: int) -> str:
+    return datetime.fromtimestamp(expiry_ns // SECOND_NS, UTC).strftime("%H:%M")
 
 
 def driver_text(feature: str, scale: str, z: float, family: str, share: float) -> str:
@@ -300,7 +306,7 @@ def _alert_row(alert: Alert, now_ns: int) -> AlertRow:
         ts_ns=alert.start_ns if is_open else alert.ts_ns,
         open=is_open,
         list_name=alert.list,
-        scope=_scope_text(alert),
+        scope=scope_text(alert),
         listing_count=len(alert.identity.listings),
         score=_known(alert.score),
         peak_score=alert.peak_score,
@@ -313,7 +319,7 @@ def _alert_row(alert: Alert, now_ns: int) -> AlertRow:
     )
 
 
-def _scope_text(alert: Alert) -> str:
+def scope_text(alert: Alert) -> str:
     """A contract or expiry as a desk says it; any other scope as it is."""
     who = alert.identity
     if alert.scope_kind not in ("contract", "expiry") or who.expiry_ns is None:
@@ -326,15 +332,20 @@ def _scope_text(alert: Alert) -> str:
 def _group_rows(result: ScanResult, underlying_name: Callable[[int], str]) -> tuple[GroupRow, ...]:
     """Groups that have a score, strongest first."""
     groups = result.groups
-    rows = np.flatnonzero(~np.isnan(groups.score)).tolist()
+    names = [
+        f"{underlying_name(of)} {expiry_day(expiry_ns) if expiry_ns else 'all'}"
+        for of, expiry_ns in zip(groups.underlying.tolist(), groups.expiry_ns.tolist(), strict=True)
+    ]
+    # Venues that expire at different hours of a day have a group each.
+    uses = Counter(names)
     found = []
-    for row in rows:
-        name, expiry_ns = underlying_name(int(groups.underlying[row])), int(groups.expiry_ns[row])
+    for row in np.flatnonzero(~np.isnan(groups.score)).tolist():
+        name, expiry_ns = names[row], int(groups.expiry_ns[row])
         pressure = float(groups.direction[row])
         found.append(
             GroupRow(
-                key=f"{name} {expiry_day(expiry_ns)}" if expiry_ns else f"{name} all",
-                score=float(groups.score[row]),
+                key=f"{name} {_hour(expiry_ns)}" if uses[name] > 1 else name,
+                score=float(groups.score[row]) + 0.0,  # never -0.00
                 p=float(groups.p[row]),
                 direction=(pressure >= 0.5) - (pressure <= -0.5),
                 member_count=int(groups.member_count[row]),

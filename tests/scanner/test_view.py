@@ -398,3 +398,62 @@ def test_contracts_over_all_venues_are_told_with_the_widest_cross_first():
     assert "2 of 3 contracts on several venues" in text
     assert "crossed 2, locked 0" in text
     assert "50.0% okx > binance" in text
+
+
+def test_ranked_rows_make_room_for_the_alerts_on_a_low_screen(model):
+    """Beside them: 5 lines above; below 9 of alerts, 3 of groups and feeds, 2 blank ones."""
+    live = LiveView(Console(width=100, file=io.StringIO(), color_system=None), rows=20)
+
+    def height_of(screen, of=model):
+        console = Console(width=100, file=io.StringIO(), color_system=None)
+        console.print(live.render(of, screen))
+        lines = console.file.getvalue().splitlines()
+        return len(lines), next(n for n, line in enumerate(lines) if "ALERTS" in line)
+
+    assert len(page(model, live)) == 5 + 20 + 14
+    assert height_of(300) == height_of(39) == (39, 26)
+    assert height_of(30) == (30, 17)
+    assert height_of(10) == (5 + 6 + 14, 12)
+    # Remarks below feeds take rows; when they are gone, their lines stay free and nothing moves.
+    remarks = replace(VENUES[0], recovering=1, deep=3)
+    busy = replace(model, venues=(remarks, remarks, *[VENUES[1]] * 3))  # 7 lines more
+    assert height_of(36, busy) == (36, 16)
+    assert height_of(36) == (29, 16)
+
+
+def test_a_low_terminal_shows_the_alerts_while_the_page_lives(model):
+    console = Console(file=io.StringIO(), width=100, height=26, force_terminal=True)
+    with LiveView(console, rows=20) as live:
+        live.show(model)
+        assert "ALERTS" in console.file.getvalue()
+
+
+def test_a_note_stands_above_the_rows_beside_whatever_trouble_there_is(model):
+    noted = replace(model, note="planted 3 s ago: a pull")
+    live = LiveView(Console(width=100, file=io.StringIO(), color_system=None))
+    lines = page(noted, live)
+    assert words(lines[3]) == "planted 3 s ago: a pull"
+    assert len(lines) == len(page(model))
+    live.trouble("okx", "refused")
+    assert [words(line) for line in page(noted, live)[3:5]] == [
+        "okx: refused", "planted 3 s ago: a pull",
+    ]  # fmt: skip
+    assert plain_lines(noted)[1] == "  planted 3 s ago: a pull"
+    assert len(plain_lines(noted)) == len(plain_lines(model)) + 1
+
+
+def test_groups_of_one_day_are_told_apart_by_their_hour():
+    scans, book, _ = scene(seconds=(0,))
+    noon = EXPIRY + 4 * 3_600 * 10**9
+    scans.groups = [
+        Group(0, EXPIRY, 1.0), Group(0, noon, 0.25, lost=True), Group(1, EXPIRY, 0.5),
+    ]  # fmt: skip
+    rows = model_of(scans.at(1), book).groups
+    # The other BTC group has no score now, and is another one all the same.
+    assert [row.key for row in rows] == ["ETH 27MAR26", "BTC 27MAR26 08:00"]
+    assert "-0.00" not in "\n".join(page(model_of(scans.at(2), book)))
+
+
+def test_long_lags_are_told_in_seconds():
+    shown = {9_999.0: "9999ms", 9_999.5: "10.0s", -12_919.0: "-12.9s", 99.94: "99.9ms"}
+    assert {number: view._ms(number) for number in shown} == shown
