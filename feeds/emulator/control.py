@@ -5,7 +5,7 @@
     GET  /emulator/truth     every planted event
     POST /emulator/plant     {"kind","target","in_s","duration_s","intensity","side"}, or a list;
                              across venues also "against" or "follow_s" (across.py)
-    POST /emulator/mark      {"in_s": 0}: plants the demonstration's schedule from that moment
+    POST /emulator/mark      {"in_s": 0}: plants the demonstration from then on, on all venues
     POST /emulator/fault     a Fault (faults.py), or a list
 
 A request that cannot be read is answered 400 with what was expected.
@@ -17,12 +17,11 @@ from typing import Any, Final, Protocol
 import msgspec
 from aiohttp import web
 
-from feeds.contract import E9, ListingKind
-from feeds.emulator.across import PlantRequest, plant
+from feeds.contract import ListingKind
+from feeds.emulator.across import PlantRequest, plant, plant_demo
 from feeds.emulator.books import ASK, BID
 from feeds.emulator.faults import FAULTS_MAX, Fault, Faults
 from feeds.emulator.market import Market, side_levels
-from feeds.emulator.planted import demo_schedule
 from feeds.errors import SymbolError
 from feeds.events import ListingState
 
@@ -115,14 +114,12 @@ class _Control:
             return _refusal(error)
 
     async def mark(self, request: web.Request) -> web.Response:
-        """Plant the demonstration's schedule."""
+        """Plant the demonstration."""
         body = await request.read()
         try:
             asked = msgspec.json.decode(body or b"{}", type=MarkRequest)
-            market = self._server.market
-            from_ns = market.now_ns + int(asked.in_s * E9)
-            schedule = demo_schedule(market.universe, market.books, from_ns)
-            return _json([market.planter.add(plant) for plant in schedule])
+            own = self._server.market.universe.profile.venue
+            return _json(plant_demo(self._server.peers, own, asked.in_s))
         except (msgspec.DecodeError, SymbolError) as error:
             return _refusal(error)
 

@@ -3,8 +3,7 @@
 import asyncio
 import signal
 import sys
-from collections import deque
-from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from feeds.errors import JournalError
@@ -15,16 +14,14 @@ from scanner.alert import Alert, encode
 from scanner.checkpoint import Checkpoint
 from scanner.commands.progress import warm_up
 from scanner.config import ScanConfig
+from scanner.consolidated import Consolidated
 from scanner.pipeline import Pipeline
-from scanner.result import ScanResult
 from scanner.run import LiveHooks, LiveRun
 from scanner.sinks import jsonl
 from scanner.view import LiveView
 from scanner.view_model import Across, ViewModel, across_venues, view_model
 
 ALERTS_NAME = "alerts.jsonl"
-ALERTS_KEPT = 10_000  # Opened alerts kept for the closing words; older ones go.
-RANKS_KEPT = 600  # Ten minutes of scans.
 
 
 def picture_of(run: LiveRun) -> ViewModel:
@@ -37,12 +34,17 @@ def picture_of(run: LiveRun) -> ViewModel:
     )  # fmt: skip
 
 
-def _across(run: LiveRun) -> Across | None:
+def consolidated_of(run: LiveRun) -> Consolidated | None:
     """The contracts over all venues; None for one venue, and where a GPU holds the quotes."""
     scanner, result = run.pipeline.scanner, run.pipeline.last_scan
     if len(run.sessions) < 2 or scanner.device.name != "cpu" or result is None:
         return None
-    return across_venues(scanner.consolidated(result.now_ns), run.pipeline.listing_of)
+    return scanner.consolidated(result.now_ns)
+
+
+def _across(run: LiveRun) -> Across | None:
+    book = consolidated_of(run)
+    return None if book is None else across_venues(book, run.pipeline.listing_of)
 
 
 class Shown:
@@ -52,8 +54,6 @@ class Shown:
         scored_ns: grid time of the first scan with a ranked row, 0 before it.
         last: the last picture, None before the first scan or with JSON.
         fullest: the picture with the most open alerts, for a screenshot.
-        alerts: every alert that opened.
-        ranks: the last scans' (grid time, venue:symbol -> best place in a list, from 1).
     """
 
     def __init__(self, view: LiveView | None) -> None:
@@ -61,8 +61,6 @@ class Shown:
         self.scored_ns = 0
         self.last: ViewModel | None = None
         self.fullest: ViewModel | None = None
-        self.alerts: deque[Alert] = deque(maxlen=ALERTS_KEPT)
-        self.ranks: deque[tuple[int, dict[str, int]]] = deque(maxlen=RANKS_KEPT)
         self.scored = asyncio.Event()
 
     def on_scan(self, run: LiveRun, alerts: list[Alert]) -> None:
@@ -72,10 +70,8 @@ class Shown:
         if not self.scored_ns and any(len(top) for top in result.top.values()):
             self.scored_ns = result.now_ns
             self.scored.set()
-        self.alerts.extend(alert for alert in alerts if alert.state == "open")
-        self.ranks.append((result.now_ns, _ranks(run, result)))
         if self._view is not None:
-            self.last = picture_of(run)
+            self.last = replace(picture_of(run), note=self.note(result.now_ns))
             self._view.show(self.last)
             if self.fullest is None or _open_count(self.last) > _open_count(self.fullest):
                 self.fullest = self.last
@@ -84,35 +80,16 @@ class Shown:
             sys.stdout.write(encode(alert).decode() + "\n")
         sys.stdout.flush()
 
+    def note(self, now_ns: int) -> str:  # noqa: ARG002 - what a demonstration overrides
+        """A line for the page at grid time now_ns; "" for none."""
+        return ""
+
     def on_trouble(self, venue: str, trouble: str) -> None:
         """Take what became of a venue's feed."""
         if self._view is not None:
             self._view.trouble(venue, trouble)
         else:
             _say(f"feed {venue}: {trouble or 'whole again'}")
-
-    def best_rank(self, keys: Collection[str], start_ns: int, end_ns: int) -> int | None:
-        """Best place that any of the listings had in a scan of a stretch; None for none."""
-        places = [
-            ranks[key]
-            for now_ns, ranks in self.ranks
-            if start_ns <= now_ns <= end_ns
-            for key in keys
-            if key in ranks
-        ]
-        return min(places, default=None)
-
-
-def _ranks(run: LiveRun, result: ScanResult) -> dict[str, int]:
-    """venue:symbol -> its best place in the ranked lists, from 1."""
-    places: dict[str, int] = {}
-    for ids in result.top.values():
-        for place, listing_id in enumerate(ids.tolist(), start=1):
-            listing = run.pipeline.listing_of(listing_id)
-            if listing is not None:
-                key = f"{listing.venue}:{listing.symbol}"
-                places[key] = min(place, places.get(key, place))
-    return places
 
 
 def _open_count(model: ViewModel) -> int:
