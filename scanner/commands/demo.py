@@ -58,6 +58,7 @@ def demo(
     """
     set_up_logging("warning")
     _say(f"simulated market: local servers of {', '.join(venues)}; no network, no keys")
+    _say("20 quiet seconds, then planted events; a table at the end says what the scanner found")
     with TemporaryDirectory(prefix="scanner-demo-") as scratch:
         base: dict[str, object] = {
             "engine.device": device,
@@ -185,7 +186,10 @@ def closing_words(
 ) -> Iterator[str]:
     """What was planted, where and when, and what the scanner said of it; then how to go on."""
     yield ""
-    yield "PLANTED, AND WHAT THE SCANNER SAID   (times UTC; simulated; thresholds as ever)"
+    if not shown.sightings:
+        yield "nothing was planted before the end: events begin 20 s after the first scored scan"
+    else:
+        yield "PLANTED, AND WHAT THE SCANNER SAID   (times UTC; simulated; thresholds as ever)"
     for one in shown.sightings:
         said, how = in_words(one, p_on)
         yield f"  {_clock(one)} {one.kind:<11} {one.target:<20} {where(one):<22} {said}"

@@ -290,6 +290,8 @@ def test_the_closing_table_fits_a_hundred_columns_and_says_everything():
     assert any("20 s behind the clock" in line for line in lines)
     witness.lag_ns = 2 * SECOND
     assert not any("behind" in line for line in closing_words(witness, P_ON, counts, 7))
+    witness.sightings = []
+    assert list(closing_words(witness, P_ON, counts, 7))[1].startswith("nothing was planted")
 
 
 # The engine itself
