@@ -54,7 +54,7 @@ def demo(
 
     Events are planted 20 to 52 s after the first scored scan; the end says of each when, where, and
     what the scanner said.
-    `picture` takes the page with the most open alerts as an SVG file.
+    `picture` takes the page with the most to see as an SVG file.
     """
     set_up_logging("warning")
     _say(f"simulated market: local servers of {', '.join(venues)}; no network, no keys")

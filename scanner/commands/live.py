@@ -53,7 +53,8 @@ class Shown:
     Attributes:
         scored_ns: grid time of the first scan with a ranked row, 0 before it.
         last: the last picture, None before the first scan or with JSON.
-        fullest: the picture with the most open alerts, for a screenshot.
+        fullest: the picture with the most to see, for a screenshot: one with crossed contracts, of
+            these the first with the most open alerts.
     """
 
     def __init__(self, view: LiveView | None) -> None:
@@ -73,7 +74,7 @@ class Shown:
         if self._view is not None:
             self.last = replace(picture_of(run), note=self.note(result.now_ns))
             self._view.show(self.last)
-            if self.fullest is None or _open_count(self.last) > _open_count(self.fullest):
+            if self.fullest is None or _fullness(self.last) > _fullness(self.fullest):
                 self.fullest = self.last
             return
         for alert in alerts:
@@ -92,8 +93,9 @@ class Shown:
             _say(f"feed {venue}: {trouble or 'whole again'}")
 
 
-def _open_count(model: ViewModel) -> int:
-    return sum(alert.open for alert in model.alerts)
+def _fullness(model: ViewModel) -> tuple[bool, int]:
+    crossed = model.across is not None and model.across.crossed_count > 0
+    return crossed, sum(alert.open for alert in model.alerts)
 
 
 def prepare(config: ScanConfig, *, at_once: bool = False) -> Pipeline:

@@ -235,9 +235,9 @@ def _why_not(one: Sighting, p_on: float) -> str:
     most = max(one.hits.values(), default=0)
     if most:
         times = "in one observation" if most == 1 else f"in {most} observations"
-        return f"p {one.best_p:.0e} {times}; an alert takes {p_on:.0e} in two of three"
+        return f"p {one.best_p:.2e} {times}; an alert takes {p_on:.0e} in two of three"
     return (
-        f"p {one.best_p:.0e} at its least; an alert takes {p_on:.0e} in two of three observations"
+        f"p {one.best_p:.2e} at its least; an alert takes {p_on:.0e} in two of three observations"
     )
 
 

@@ -11,12 +11,13 @@ import pytest
 from feeds.emulator.planted import demo_schedule
 from feeds.emulator.rows import simulate_rows
 from scanner.checkpoint import emulated_names, load
-from scanner.commands import demo
+from scanner.commands import demo, live
 from scanner.commands.demo import closing_words
 from scanner.commands.witness import Sighting, Witness, in_words, record_of, where
 from scanner.config import ScanConfig
 from scanner.consolidated import Consolidated
 from scanner.pipeline import Pipeline
+from scanner.view_model import Across, Rates, ViewModel
 from tests.scanner.scans import LISTINGS, SECOND, T0, Scans, book_of, opened, option
 
 P_ON = 1e-4
@@ -211,13 +212,13 @@ def told(**changes):
     ("one", "said", "how"),
     [
         (told(best_rank=4, best_p=3e-4), "no alert, rank 4 at best",
-         "p 3e-04 at its least; an alert takes 1e-04 in two of three observations"),
+         "p 3.00e-04 at its least; an alert takes 1e-04 in two of three observations"),
         (told(best_rank=1, best_p=2e-6), "no alert, rank 1 at best",
-         "p 2e-06 in one observation; an alert takes 1e-04 in two of three"),
+         "p 2.00e-06 in one observation; an alert takes 1e-04 in two of three"),
         (told(kind="block", block_usd=22_496.4), "no alert, unranked",
          "prints are measured, not scored: block_premium_usd 22,496"),
         (told(kind="crossed", best_p=0.5), "no alert, unranked",
-         "p 5e-01 at its least; an alert takes 1e-04 in two of three observations"),
+         "p 5.00e-01 at its least; an alert takes 1e-04 in two of three observations"),
     ],
 )  # fmt: skip
 def test_why_there_was_no_alert(one, said, how):
@@ -292,6 +293,24 @@ def test_the_closing_table_fits_a_hundred_columns_and_says_everything():
     assert not any("behind" in line for line in closing_words(witness, P_ON, counts, 7))
     witness.sightings = []
     assert list(closing_words(witness, P_ON, counts, 7))[1].startswith("nothing was planted")
+
+
+def test_the_fullest_page_has_crosses_first_and_then_the_most_alerts(monkeypatch):
+    def model(crossed_count, open_count):
+        alerts = [SimpleNamespace(open=True)] * open_count + [SimpleNamespace(open=False)] * 7
+        return ViewModel(
+            T0, 1, 1, 1, Rates(), (), alerts=tuple(alerts),
+            across=Across(9, 9, 0, crossed_count),
+        )  # fmt: skip
+
+    pages = [model(*page) for page in ((0, 5), (2, 1), (1, 3), (9, 3), (0, 9))]
+    waiting = iter(pages)
+    monkeypatch.setattr(live, "picture_of", lambda _: next(waiting))
+    shown = live.Shown(SimpleNamespace(show=lambda _: None))
+    for second in range(len(pages)):
+        result = Scans(len(LISTINGS)).at(second)
+        shown.on_scan(SimpleNamespace(pipeline=SimpleNamespace(last_scan=result)), [])
+    assert shown.fullest == pages[2]
 
 
 # The engine itself
