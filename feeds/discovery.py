@@ -10,6 +10,7 @@ from feeds.contract import Listing, ListingKind
 from feeds.errors import FrameError
 from feeds.links import SessionCounts, SessionPolicy
 from feeds.record import Record
+from feeds.spots import is_followed, lists_spot_alone, underlyings_with_options
 from feeds.venue import HttpRequest, Venue
 
 _JSON_HEADERS: Final = {"Content-Type": "application/json"}
@@ -45,6 +46,7 @@ class Discoverer:
         pace: waits for the next place among the venue's requests.
         clean: takes the secrets out of words.
         proxy_headers: what a proxy on the way wants to know.
+        spots: whether spot pairs are kept, of the underlyings that have options.
 
     Attributes:
         problem: what went wrong at the last time of asking, "" if nothing did.
@@ -61,6 +63,7 @@ class Discoverer:
     pace: Callable[[], Awaitable[None]]
     clean: Callable[[str], str]
     proxy_headers: Mapping[str, str] | None = field(default=None, repr=False)
+    spots: bool = True
     problem: str = field(init=False, default="")
     unread: list[bytes] = field(init=False, default_factory=list)
     # listing -> since when it is missing, where entries cannot be read
@@ -82,7 +85,10 @@ class Discoverer:
             # An empty answer would end every subscription; a venue in trouble gives such.
             self._fail(f"{self.venue.NAME}: discovery gave no listings")
             complete = False
-        return found, complete
+        if lists_spot_alone(self.venue):
+            return found, complete
+        with_options = underlyings_with_options(found.values()) if self.spots else ()
+        return {s: one for s, one in found.items() if is_followed(one, with_options)}, complete
 
     def ended(
         self, listings: Mapping[str, Listing], found: Collection[str], now_ns: int

@@ -34,6 +34,7 @@ from feeds.events import (
 from feeds.record import Record, RecordType
 from feeds.recovery import Recovery, RecoveryTurn
 from feeds.sequence import Change, SequenceState, SequenceTracker, Turn
+from feeds.spots import WITHOUT_OPTIONS, is_followed, lists_spot_alone
 from feeds.symbols import Symbols
 from feeds.tiers import Tiers
 from feeds.venue import ChainQuoter, ChannelOptions, Checksummer, Venue
@@ -109,7 +110,9 @@ class VenueHandler:
         self._retire = retire
         self._underlyings = frozenset(underlyings)
         self._listings: dict[int, Listing] = {}
-        # Discovered, but of other underlyings; with the expiry, so that it shrinks again.
+        self._spot_alone = lists_spot_alone(venue)
+        self._with_options: set[str] = set()  # underlyings that had options listed here
+        # Discovered, and not followed; with the expiry, so that it shrinks again.
         self._left_out: dict[str, int | None] = {}
         # symbol -> connection that its best prices come from: its book, or in two tiers whatever
         # the lower one has; and of two tiers the connection that its depth comes from. A channel
@@ -262,6 +265,13 @@ class VenueHandler:
             # The body was composed before the expiry, or the venue has not yet delisted it.
             stretch.counts["left_out.expired"] += 1
             return
+        if listing.kind == ListingKind.OPTION and self._tiers.base.spots:
+            self._with_options.add(listing.underlying)
+        if not (self._spot_alone or is_followed(listing, self._with_options)):
+            self._left_out[listing.symbol] = None
+            stretch.counts[f"left_out.{WITHOUT_OPTIONS}"] += 1
+            return
+        self._left_out.pop(listing.symbol, None)  # A pair whose underlying has options by now.
         listing_id = self._allocate(listing)
         self.symbols[listing.symbol] = listing_id
         self._listings[listing_id] = listing

@@ -140,6 +140,7 @@ class VenueSession:
             self.venue, self.rest_url, self.underlyings, self.policy, self.counts,
             log=lambda name, body: self.recorder.take(RecordType.HTTP, -1, name, body),
             pace=self._pace, clean=self.recorder.clean, proxy_headers=self.network.proxy_headers,
+            spots=self.options.spots,
         )  # fmt: skip
 
     async def run(self) -> None:

@@ -1,8 +1,8 @@
 """Stage 1 of 8: two tiers of a venue: all listings at their best prices, some with depth; no I/O.
 
 The lower tier is subscribed as any universe is. Depth has connections of its own, so that what
-grows and shrinks there touches no best price. Listings that are no options (perpetuals, futures)
-always have depth: they are few, and everything hangs on them.
+grows and shrinks there touches no best price. Listings that are no options (perpetuals, futures,
+spots) always have depth: they are few, and everything hangs on them.
 """
 
 from collections.abc import Collection, Iterable
@@ -54,6 +54,7 @@ def tiers_of(venue: Venue, options: ChannelOptions, *, two: bool) -> Tiers:
             book=options.book,
             book_depth=options.book_depth,
             authenticated=options.authenticated,
+            spots=options.spots,
             quotes=False,
             tickers=False,
             trades=False,

@@ -111,6 +111,7 @@ class ChannelOptions:
     notices: bool = True  # listings, halts and ends, where the venue tells them
     book_depth: int = 10  # of a window
     authenticated: bool = False  # the connections log in, where the venue has more for such
+    spots: bool = True  # follow the spot pairs of feeds/spots.py
 
 
 @dataclass(slots=True)

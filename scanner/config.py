@@ -189,6 +189,9 @@ class VenueSettings(Section):
     """Mark prices of the whole chain, where there are any."""
     index: bool = True
     """Index prices: premiums and crosses need them."""
+    spots: bool = True
+    """Spot pairs of the underlyings that have options, in USD, USDC or USDT, where the venue's
+    adapter lists them."""
     depth_listings: Annotated[int | None, _within(1, 100_000)] = None
     """Options with depth at once, chosen anew as the market moves; the others come at their best
     prices. None: all have what `book` says."""

@@ -44,6 +44,7 @@ def channel_tiers(name: str, settings: VenueSettings) -> Tiers:
         index=settings.index,
         book_depth=settings.book_depth,
         authenticated=settings.authenticated,
+        spots=settings.spots,
     )
     return tiers_of(VENUES[name], options, two=settings.depth_listings is not None)
 

@@ -28,8 +28,9 @@ Block = NDArray[np.int32]
 class Books:
     """Both sides of every listing, best level first, empty levels (0 lots, tick 0) last.
 
-    ticks, lots: int32[listing, side, level]. change_id: int64[listing], of the last change;
-    `next_change_id` is one counter shared by all instruments, as on the venue.
+    ticks, lots: int32[listing, side, level]. change_id: int64[listing], of the last change. One
+    counter is shared by all instruments, as on the venue, but for spots, which have one of their
+    own, so that the numbers of the others are the same without them.
     """
 
     def __init__(self, universe: Universe) -> None:
@@ -38,7 +39,8 @@ class Books:
         self.ticks: Block = np.zeros((count, 2, LEVELS), np.int32)
         self.lots: Block = np.zeros((count, 2, LEVELS), np.int32)
         self.change_id: Ints = np.zeros(count, np.int64)
-        self.next_change_id = _FIRST_CHANGE_ID
+        self._is_spot = universe.is_beside
+        self._next_change_ids = [_FIRST_CHANGE_ID, _FIRST_CHANGE_ID]  # of the others, of spots
         self._per_unit = universe.per_unit
         self._knee = universe.knee
         self._lot_size = universe.lot_size
@@ -107,7 +109,7 @@ class Books:
 
     def number_anew(self) -> None:
         """Begin the numbers of changes again, as a server that was restarted does."""
-        self.next_change_id = _FIRST_CHANGE_ID
+        self._next_change_ids = [_FIRST_CHANGE_ID, _FIRST_CHANGE_ID]
         every = np.arange(len(self.change_id))
         self.number_changes(every, np.ones(len(every), np.int64))
 
@@ -117,8 +119,10 @@ class Books:
         The shared counter also moves for every level that changed: never assume steps of one.
         """
         previous = self.change_id[ids]
-        steps = np.cumsum(np.maximum(changed_levels, 1))
-        self.change_id[ids] = self.next_change_id + steps
-        if len(ids):
-            self.next_change_id += int(steps[-1])
+        apart = self._is_spot[ids]
+        for of, part in enumerate((~apart, apart)):
+            steps = np.cumsum(np.maximum(changed_levels[part], 1))
+            self.change_id[ids[part]] = self._next_change_ids[of] + steps
+            if len(steps):
+                self._next_change_ids[of] += int(steps[-1])
         return previous

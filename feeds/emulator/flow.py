@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from feeds.contract import ListingKind
 from feeds.emulator.books import ASK, BID, Books
+from feeds.emulator.draws import Draws
 from feeds.emulator.makers import PERP_CLASS, Makers
 from feeds.emulator.pricing import Floats
 from feeds.emulator.universe import Universe
@@ -33,6 +35,7 @@ _SIZE_SHARE: Final = 0.25
 _LEVELS_TAKEN: Final = 3
 _IMPACT_IV: Final = np.array([1.1e-4, 3e-4, 8e-4, 2e-3, 0.0])
 _OPEN_INTEREST_LOTS: Final = np.array([3000.0, 1500.0, 400.0, 80.0, 1e7])
+_FIRST_TRADE_ID: Final = 10_000_000
 BUY, SELL = 0, 1
 
 
@@ -71,16 +74,22 @@ class Flow:
         universe: Universe,
         books: Books,
         makers: Makers,
-        rng: np.random.Generator,
+        draws: Draws,
         dt_s: float,
-        habits: np.random.Generator,
+        habits: Draws,
     ) -> None:
         """Draw rates; the excitation starts at its mean."""
-        self._books, self._makers, self._rng, self._dt_s = books, makers, rng, dt_s
+        self._books, self._makers, self._draws, self._dt_s = books, makers, draws, dt_s
         self._lot_size = universe.lot_size
         count = len(universe.listings)
+        every = np.arange(count)
+        self._parts = [
+            (generator, every[draws.is_spot == apart])
+            for generator, apart in ((draws.main, False), (draws.spots, True))
+        ]
         group = makers.group
-        factor = np.exp(_RATE_DEVIATION * habits.standard_normal(count) - 0.5 * _RATE_DEVIATION**2)
+        normal = habits.of(every, lambda rng, ids: rng.standard_normal(len(ids)))
+        factor = np.exp(_RATE_DEVIATION * normal - 0.5 * _RATE_DEVIATION**2)
         factor[group == PERP_CLASS] = 1.0
         quieter = np.isin(universe.kind, (ListingKind.FUTURE, ListingKind.SPOT))
         factor[quieter] = _QUIETER_SHARE
@@ -96,28 +105,39 @@ class Flow:
         self._excited: Floats = 0.5 * rate * branching * np.ones((2, 1))
         self.mean_rate: Floats = rate
         self.extra: Floats = np.zeros((2, count))
+        spread = np.exp(draws.of(every, lambda rng, ids: rng.standard_normal(len(ids))))
         self.open_interest: Floats = (
-            np.round(_OPEN_INTEREST_LOTS[group] * np.exp(rng.standard_normal(count)))
-            * universe.lot_size
+            np.round(_OPEN_INTEREST_LOTS[group] * spread) * universe.lot_size
         )
         self.last_tick = np.zeros(count, np.int64)
         self.volume = np.zeros(count)
         self._trade_seq = np.zeros(count, np.int64)
-        self._trade_id = 10_000_000
+        self._trade_ids = [_FIRST_TRADE_ID, _FIRST_TRADE_ID]  # of the others, of spots
 
     def draw(self) -> list[Order]:
-        """Orders of this step, in random order of arrival; fades the excitation."""
+        """Orders of this step, in random order of arrival, in spots last; fades the excitation."""
         self._excited *= self._decay
-        rates = (self._base + self._excited + self.extra).ravel()
-        number = int(self._rng.poisson(float(rates.sum()) * self._dt_s))
+        rates = self._base + self._excited + self.extra
+        return [
+            order
+            for rng, ids in self._parts
+            if len(ids)
+            for order in self._arrivals(rng, ids, rates[:, ids].ravel())
+        ]
+
+    def _arrivals(
+        self, rng: np.random.Generator, ids: NDArray[np.int64], rates: Floats
+    ) -> list[Order]:
+        """Orders of some listings; rates: float64[sign x listing], buys first."""
+        number = int(rng.poisson(float(rates.sum()) * self._dt_s))
         if number == 0:
             return []
         ladder = np.cumsum(rates)
-        picks = np.searchsorted(ladder, self._rng.random(number) * ladder[-1], side="right")
-        count = self.extra.shape[1]
+        picks = np.searchsorted(ladder, rng.random(number) * ladder[-1], side="right")
+        count = len(ids)
         return [
-            self._order(int(pick) % count, 1 if pick < count else -1)
-            for pick in np.minimum(picks, 2 * count - 1)
+            self._order(rng, int(ids[pick % count]), 1 if pick < count else -1)
+            for pick in np.minimum(picks, 2 * count - 1).tolist()
         ]
 
     def execute(self, order: Order) -> list[Trade]:
@@ -144,24 +164,25 @@ class Flow:
         """Median order of a listing, lots."""
         return max(1.0, _SIZE_SHARE * float(self._makers.median_lots[listing]))
 
-    def _order(self, listing: int, side: int) -> Order:
+    def _order(self, rng: np.random.Generator, listing: int, side: int) -> Order:
         """Draw the size of one order."""
-        spread = float(np.exp(_SIZE_DEVIATION * self._rng.standard_normal()))
+        spread = float(np.exp(_SIZE_DEVIATION * rng.standard_normal()))
         return Order(listing, side, max(1, round(self.median_trade_lots(listing) * spread)))
 
     def _trade(self, order: Order, tick: int, lots: int, flags: int) -> Trade:
         """Number a fill and book its open interest."""
         listing = order.listing
-        self._trade_id += 1
+        of = int(self._draws.is_spot[listing])
+        self._trade_ids[of] += 1
         self._trade_seq[listing] += 1
         self.last_tick[listing] = tick
         size = lots * float(self._lot_size[listing])
         self.volume[listing] += size
         # Opens, closes or changes hands: one third each.
-        opened = size * float(self._rng.integers(-1, 2))
+        opened = size * float(self._draws.generator(listing).integers(-1, 2))
         self.open_interest[listing] = max(0.0, round(self.open_interest[listing] + opened, 9))
         seq = int(self._trade_seq[listing])
-        return Trade(listing, tick, lots, order.side, seq, self._trade_id, flags)
+        return Trade(listing, tick, lots, order.side, seq, self._trade_ids[of], flags)
 
     def _excite(self, listing: int, side: int) -> None:
         """Raise the rates after a trade and press on the listing's volatility."""

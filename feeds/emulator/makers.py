@@ -8,7 +8,7 @@ fair value, rounded outwards to ticks:
 
 - half-spread: 0.22, 0.6, 1.6, 4 volatility points by class, lognormal 0.25 between listings, plus
   3 basis points of the delta-weighted forward, never below 0.55 tick;
-- 10, 8, 5, 3 levels by class at most (perpetuals 10), some listings fewer, equally spaced;
+- 10, 8, 5, 3 levels by class at most (perpetuals, spots 10), some listings fewer, equally spaced;
 - level sizes: lognormal (deviation 0.7) about the class's median lots, growing by a quarter a
   level, tilted by the listing's lean, an OU in log size (half-life 90 s, deviation 0.5). A level
   whose price stays keeps its size, or is redrawn with probability 0.10, 0.15, 0.3, 0.5 by class.
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from feeds.contract import ListingKind
 from feeds.emulator.books import ASK, BID, LEVELS, Block, Books, Ids
+from feeds.emulator.draws import Draws
 from feeds.emulator.prices import Smiles
 from feeds.emulator.pricing import Floats
 from feeds.emulator.universe import Universe
@@ -68,13 +69,14 @@ class Makers:
         universe: Universe,
         prices: Smiles,
         books: Books,
-        rng: np.random.Generator,
-        habits: np.random.Generator,
+        draws: Draws,
+        habits: Draws,
     ) -> None:
         """Draw the makers' habits; `open_market` fills the books."""
         count = len(universe.listings)
-        self._universe, self._prices, self._books, self._rng = universe, prices, books, rng
-        self._habits = habits
+        every = np.arange(count)
+        self._universe, self._prices, self._books, self._draws = universe, prices, books, draws
+        self._habits = habits.main  # of the one-sided options
         is_perp = ~np.isin(universe.kind, (ListingKind.OPTION, ListingKind.INDEX))
         self.group = np.where(is_perp, PERP_CLASS, universe.activity).astype(np.int64)
         self.iv_shift = np.zeros(count)
@@ -87,18 +89,19 @@ class Makers:
         self.open_side: Bools = np.ones((count, 2), bool)
         self.quoted: Bools = is_perp | (universe.kind == ListingKind.OPTION)
         self.quoted[universe.public :] = False
-        unmade = habits.random(count) < _UNMADE_SHARE
+        unmade = habits.of(every, _uniform) < _UNMADE_SHARE
         self.open_side[unmade & ~is_perp] = False
         self._redraw_all: Bools = np.zeros(count, bool)
-        self._points = _POINTS[self.group] * np.exp(0.25 * habits.standard_normal(count))
+        self._points = _POINTS[self.group] * np.exp(0.25 * habits.of(every, _normal))
         self._points *= universe.profile.width
-        factor = np.exp(0.4 * habits.standard_normal(count))
+        factor = np.exp(0.4 * habits.of(every, _normal))
         self.median_lots = _MEDIAN_LOTS[self.group] * factor
         self.median_lots[~is_perp] *= universe.profile.depth
-        fewer = habits.integers(0, 1 + _LEVELS[self.group] // 3, count)
+        most = 1 + _LEVELS[self.group] // 3
+        fewer = habits.of(every, lambda rng, ids: rng.integers(0, most[ids], len(ids)))
         self._levels = np.where(is_perp, LEVELS, np.maximum(1, _LEVELS[self.group] - fewer))
         self._spacing = np.ones(count, np.int64)
-        self._lean = _LEAN_DEVIATION * rng.standard_normal(count)
+        self._lean = _LEAN_DEVIATION * draws.of(every, _normal)
         self._woke_ns = np.full(count, universe.start_ns, np.int64)
         self.wake_ns = np.full(count, NEVER, np.int64)
         self._quoted_forward = np.zeros(count)
@@ -127,7 +130,7 @@ class Makers:
 
     def hurry(self, ids: Ids, now_ns: int) -> None:
         """Wake makers after their latency, unless they wake sooner anyway."""
-        latency = _LATENCY_S[self.group[ids]] * np.exp(0.5 * self._rng.standard_normal(len(ids)))
+        latency = _LATENCY_S[self.group[ids]] * np.exp(0.5 * self._draws.of(ids, _normal))
         soon = now_ns + (latency * 1e9).astype(np.int64)
         self.wake_ns[ids] = np.where(self.quoted[ids], np.minimum(self.wake_ns[ids], soon), NEVER)
 
@@ -160,7 +163,7 @@ class Makers:
         forward = self._prices.forward[self._universe.slice[ids]]
         self._quoted_forward[ids] = forward
         self._sensitivity[ids] = np.abs(delta) / (_MOVE_TRIGGER * half)
-        pause = _WAKE_S[self.group[ids]] * self._rng.standard_exponential(len(ids))
+        pause = _WAKE_S[self.group[ids]] * self._draws.of(ids, _exponential)
         self.wake_ns[ids] = now_ns + (pause * 1e9).astype(np.int64)
         self._woke_ns[ids] = now_ns
 
@@ -188,24 +191,26 @@ class Makers:
         same = (ticks[:, :, :, None] == old_ticks[:, :, None, :]) & (ticks > 0)[:, :, :, None]
         kept = np.where(same, old_lots[:, :, None, :], 0).sum(axis=3)
         chance = np.where(self._redraw_all[ids], 1.0, _REDRAW[self.group[ids]])
-        redraw = (self._rng.random(ticks.shape) < chance[:, None, None]) | (kept == 0)
-        drawn = self._draw_sizes(ids, ticks.shape, now_ns)
+        chances = self._draws.of(ids, lambda rng, some: rng.random((len(some), *ticks.shape[1:])))
+        redraw = (chances < chance[:, None, None]) | (kept == 0)
+        drawn = self._draw_sizes(ids, ticks.shape[1:], now_ns)
         lots = np.where(redraw, drawn, kept)
         self._books.ticks[ids] = ticks
         self._books.lots[ids] = np.where(ticks > 0, lots, 0)
         self._redraw_all[ids] = False
 
-    def _draw_sizes(self, ids: Ids, shape: tuple[int, ...], now_ns: int) -> Block:
+    def _draw_sizes(self, ids: Ids, levels: tuple[int, ...], now_ns: int) -> Block:
         """Lots of every level, at least 1; moves the lean to now."""
         elapsed_s = (now_ns - self._woke_ns[ids]) * 1e-9
         decay = np.exp2(-elapsed_s / _LEAN_HALF_LIFE_S)
         noise = _LEAN_DEVIATION * np.sqrt(1.0 - decay * decay)
-        lean = self._lean[ids] * decay + noise * self._rng.standard_normal(len(ids))
+        lean = self._lean[ids] * decay + noise * self._draws.of(ids, _normal)
         self._lean[ids] = lean
         tilt = 0.5 * (lean + self.push[ids])
         middle = self.median_lots[ids, None] * (1.0 + 0.25 * self._rungs)
         side = np.exp(np.stack([tilt, -tilt], axis=1)) * self.keep[ids]
-        spread = np.exp(_SIZE_DEVIATION * self._rng.standard_normal(shape))
+        drawn_of = self._draws.of(ids, lambda rng, some: rng.standard_normal((len(some), *levels)))
+        spread = np.exp(_SIZE_DEVIATION * drawn_of)
         lots = np.rint(middle[:, None, :] * side[:, :, None] * spread)
         drawn: Block = np.clip(lots, 1.0, 1e8).astype(np.int32)
         return drawn
@@ -222,3 +227,15 @@ class Makers:
         self.open_side[chosen, side] = False
         self._redraw_all[chosen] = True
         self.wake(np.sort(chosen), now_ns)
+
+
+def _uniform(rng: np.random.Generator, ids: Ids) -> Floats:
+    return rng.random(len(ids))
+
+
+def _normal(rng: np.random.Generator, ids: Ids) -> Floats:
+    return rng.standard_normal(len(ids))
+
+
+def _exponential(rng: np.random.Generator, ids: Ids) -> Floats:
+    return rng.standard_exponential(len(ids))

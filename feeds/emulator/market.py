@@ -5,7 +5,8 @@ behind them, and says what changed. It asks no clock and opens nothing: the serv
 the rows path (rows.py) drive the same market, so equal seeds and start times give equal markets on
 both. Every random number comes from generators seeded with (seed, purpose) or, for the habits of a
 listing's makers and traders, with (habits, purpose); a client cannot change the market, only
-planted events, lifecycle calls and faults can.
+planted events, lifecycle calls and faults can. Spots draw from generators of their own (draws.py),
+so that a market without them has the same options.
 
 Habits are the same for every seed unless asked for, as the universe is: a listing is then as wide,
 deep and busy under one seed as under another, and baselines learned under one hold under another.
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from feeds.contract import ListingKind
 from feeds.emulator.books import Block, Books, Ids
+from feeds.emulator.draws import Draws
 from feeds.emulator.flow import Flow, Trade
 from feeds.emulator.makers import Makers
 from feeds.emulator.planted import Plant, Planter
@@ -33,9 +35,10 @@ from feeds.events import TICKER, ListingState, TickerRows
 STEP_NS: Final = 100_000_000
 STEP_S: Final = STEP_NS * 1e-9
 HABITS: Final = 1
-# Seconds between the tickers of one listing are these, by activity class and for perpetuals.
+# Seconds between the tickers of one listing are these, by activity class and for perpetuals, spots.
 _TICKER_STEPS: Final = np.array([10, 10, 20, 40, 10])
 _TICKER_CYCLE: Final = 40
+_PURPOSE_OF_SPOTS: Final = 4  # beyond that of the others, for a generator's seed
 _PRESSURE_STEPS: Final = 10
 _PRESSURE_FADE: Final = 2.0 ** (-_PRESSURE_STEPS * STEP_S / 300.0)
 
@@ -71,28 +74,36 @@ class Market:
         plants: Sequence[Plant] = (),
         habits: int = HABITS,
         profile: Profile = DERIBIT,
+        *,
+        spots: bool = True,
     ) -> None:
         """Open the market at start_ns, cut to a whole step.
 
         Prices are drawn from the seed alone: all venues of a seed share their path. What makers
-        and traders do is drawn for each venue.
+        and traders do is drawn for each venue. Without `spots` it lists none.
 
         Raises:
             SymbolError: a plant has an unknown target.
         """
         self.now_ns = start_ns - start_ns % STEP_NS
         self.index = 0
-        self.universe: Universe = build_universe(self.now_ns, options, profile)
+        self.universe: Universe = build_universe(self.now_ns, options, profile, spots=spots)
         own = () if profile is DERIBIT else tuple(profile.venue.encode())
-        streams = [np.random.default_rng([seed, 0])]
-        streams += [np.random.default_rng([seed, purpose, *own]) for purpose in (1, 2)]
-        kept = [np.random.default_rng([habits, purpose, *own]) for purpose in (3, 4)]
-        self.prices = Prices(self.universe, streams[0], STEP_S)
+        is_spot = self.universe.is_beside
+
+        def draws(root: int, purpose: int) -> Draws:
+            of_spots = purpose + _PURPOSE_OF_SPOTS
+            main, apart = (np.random.default_rng([root, n, *own]) for n in (purpose, of_spots))
+            return Draws(main, apart, is_spot)
+
+        self.prices = Prices(self.universe, np.random.default_rng([seed, 0]), STEP_S)
         self._late = LatePrices(self.prices, profile.lag_steps) if profile.lag_steps else None
         seen: Smiles = self.prices if self._late is None else self._late
         self.books = Books(self.universe)
-        self.makers = Makers(self.universe, seen, self.books, streams[1], kept[0])
-        self.flow = Flow(self.universe, self.books, self.makers, streams[2], STEP_S, kept[1])
+        self.makers = Makers(self.universe, seen, self.books, draws(seed, 1), draws(habits, 3))
+        self.flow = Flow(
+            self.universe, self.books, self.makers, draws(seed, 2), STEP_S, draws(habits, 4)
+        )
         self.planter = Planter(self.universe, self.books, self.makers, self.flow)
         self.state: NDArray[np.int8] = np.full(
             len(self.universe.listings), ListingState.LIVE, np.int8
@@ -173,9 +184,9 @@ class Market:
             rows[name] = np.nan
         rows["open_interest"] = self.flow.open_interest[ids]
         rows["oi_ns"] = self.now_ns
-        is_index = universe.kind[ids] == ListingKind.INDEX
-        rows["open_interest"][is_index] = np.nan
-        rows["oi_ns"][is_index] = 0
+        uncounted = np.isin(universe.kind[ids], (ListingKind.INDEX, ListingKind.SPOT))
+        rows["open_interest"][uncounted] = np.nan
+        rows["oi_ns"][uncounted] = 0
         option = universe.kind[ids] == ListingKind.OPTION
         if option.any():
             rows[option] = self._option_tickers(ids[option], rows[option])
@@ -282,9 +293,10 @@ class Market:
 
     def _ticker_schedule(self) -> list[Ids]:
         """Listings due at each step of a cycle, spread evenly over their period."""
-        number = np.arange(len(self.universe.listings))
+        is_spot = self.universe.is_beside
+        number = np.arange(len(is_spot))
         period = _TICKER_STEPS[self.makers.group]
-        phase = number % period
+        phase = (number - np.cumsum(is_spot)) % period  # what stands behind spots, as without them
         return [number[cycle % period == phase] for cycle in range(_TICKER_CYCLE)]
 
 

@@ -37,6 +37,19 @@ COINS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """How one venue lists one coin for immediate delivery.
+
+    per_unit: ticks in one unit of its price. lot: smallest amount, coins.
+    """
+
+    symbol: str
+    price_ccy: str
+    per_unit: int
+    lot: float
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """How one venue lists one coin.
 
@@ -46,7 +59,7 @@ class Terms:
     for an inverse perpetual, coins for a linear one, or contracts of perp_multiplier). knee: ticks
     of the fine part of the tick table, above which five ticks make one; 0 where the tick is
     constant. Ticks are 1 / per_unit, which keeps wire prices exact decimals. price_per: coins that
-    an option's price covers.
+    an option's price covers. spot: the coin's pair, where the venue has any.
     """
 
     root: str
@@ -65,6 +78,7 @@ class Terms:
     perp_multiplier: float = 1.0
     suffix: str = ""
     price_per: float = 1.0
+    spot: Pair | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +111,11 @@ DERIBIT: Final = Profile(
     "deribit",
     (
         Terms("BTC", "BTC", "btc_usd", "BTC-PERPETUAL", False, "BTC", "USD",
-              10_000, 2, 50, 0.1, 10.0),
+              10_000, 2, 50, 0.1, 10.0, spot=Pair("BTC_USDT", "USDT", 100, 0.0001)),
         Terms("ETH", "ETH", "eth_usd", "ETH-PERPETUAL", False, "ETH", "USD",
-              10_000, 20, 50, 1.0, 1.0),
+              10_000, 20, 50, 1.0, 1.0, spot=Pair("ETH_USDC", "USDC", 100, 0.001)),
         Terms("SOL_USDC", "USDC", "sol_usdc", "SOL_USDC-PERPETUAL", True, "USDC", "USDC",
-              100, 100, 0, 1.0, 0.1),
+              100, 100, 0, 1.0, 0.1, spot=Pair("SOL_USDC", "USDC", 100, 0.01)),
     ),
 )  # fmt: skip
 OKX: Final = Profile(

@@ -1,8 +1,9 @@
 """Stage 2 of 8, simulated: the market as event rows and ticker rows, without a wire between.
 
-For long quiet calibrations and tests: the same market as the server's (market.py), written straight
-into the dtypes of feeds/events.py. Listing ids are positions in `listings`, which are the
-instruments that discovery lists, followed by the indexes (tickers only) and the spares.
+For long quiet calibrations and tests: the same market as the server's (market.py) without its
+spots, on which no option hangs, written straight into the dtypes of feeds/events.py. Listing ids
+are positions in `listings`, which are the instruments that discovery lists, followed by the indexes
+(tickers only) and the spares.
 
 Times inside a 100 ms step: lifecycle rows first, then trades against the standing books (from
 5 ms), then the books as they stand at the end of the step (from 45 ms), then tickers (from 97 ms).
@@ -248,7 +249,8 @@ def simulate_rows(
     """
     if period_ns <= 0 or period_ns % STEP_NS:
         raise ValueError(f"period_ns was {period_ns}, expected a positive multiple of {STEP_NS}")
-    market = Market(seed, start_ns - start_ns % period_ns, listings, plants, habits)
+    begin_ns = start_ns - start_ns % period_ns
+    market = Market(seed, begin_ns, listings, plants, habits, spots=False)
     return RowSimulation(market, seconds, period_ns, quote_activity)
 
 

@@ -9,8 +9,8 @@ that venues list the same contracts, each those nearest the money.
   each later offset (weekly, monthly, quarterly). There are 10 up to 3,000 listings, 16 above.
 - Strikes lie on a round step about the nominal price, out to about 2.2 standard deviations,
   never below a quarter of it; steps below 1 give fractional strikes (`147d5`).
-- Each underlying has a perpetual and an index; two spare options an underlying, with strikes
-  above the grid, are hidden until a test lists them during the run.
+- Each underlying has a perpetual, an index and, where the venue has any, a spot; two spare options
+  an underlying, with strikes above the grid, are hidden until a test lists them during the run.
 - A venue of futures has one of each expiry in place of options, and a spare one of the last; a
   venue of spot has nothing but a pair of each coin.
 - The activity class (0 hot, 3 asleep) of an option is its quantile of a liquidity index made of
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feeds.contract import E9, Listing, ListingKind
-from feeds.emulator.profiles import COINS, DERIBIT, Coin, Profile, Terms
+from feeds.emulator.profiles import COINS, DERIBIT, Coin, Pair, Profile, Terms
 from feeds.grammar import print_symbol, symbol_of
 
 DAY_NS: Final = 86_400_000_000_000
@@ -43,12 +43,12 @@ _FRIDAY: Final = 4
 class Universe:
     """All instruments of a run and the columns the market computes with.
 
-    profile: of the venue. listings: options or futures, perpetuals, indexes, then the spares;
-    listing_id is the position. public: how many of them are listed at the start. expiries_ns: all
-    of the simulated world, also where the venue lists fewer. Columns have one entry a listing:
-    strike is NaN, is_call False and activity 0 where there is no option; slice numbers (coin,
-    expiry), and what has no expiry has the slice of its coin's spot. lot_size: native size of one
-    lot. per_unit: ticks in one unit of price. knee, price_per: as in Terms.
+    profile: of the venue. listings: options or futures, perpetuals, indexes, spots, then the
+    spares; listing_id is the position. public: how many of them are listed at the start.
+    expiries_ns: all of the simulated world, also where the venue lists fewer. Columns have one
+    entry a listing: strike is NaN, is_call False and activity 0 where there is no option; slice
+    numbers (coin, expiry), and what has no expiry has the slice of its coin's spot. lot_size:
+    native size of one lot. per_unit: ticks in one unit of price. knee, price_per: as in Terms.
     """
 
     start_ns: int
@@ -74,6 +74,12 @@ class Universe:
     def expiry_count(self) -> int:
         """Expiries of each coin in the simulated world."""
         return len(self.expiries_ns)
+
+    @property
+    def is_beside(self) -> NDArray[np.bool_]:
+        """Spots of a venue that lists more than them, bool[listing]: they draw apart (draws.py)."""
+        spots: NDArray[np.bool_] = self.kind == ListingKind.SPOT
+        return np.zeros_like(spots) if self.profile.lists == "spot" else spots
 
     def options_of(self, target: str) -> NDArray[np.int64]:
         """Options of a slice or a contract, ascending, spares left out; empty where unknown.
@@ -104,10 +110,14 @@ def expiry_times(start_ns: int, count_asked: int, hour: int = 8) -> tuple[int, .
     return tuple(sorted(set(times)))
 
 
-def build_universe(start_ns: int, options: int = 1_000, profile: Profile = DERIBIT) -> Universe:
-    """List a venue's share of about `options` options, and each coin's perpetual and index.
+def build_universe(
+    start_ns: int, options: int = 1_000, profile: Profile = DERIBIT, *, spots: bool = True
+) -> Universe:
+    """List a venue's share of about `options` options, and each coin's perpetual, index, spot.
 
     A venue of futures lists those of its expiries instead, a venue of spot each coin's pair.
+
+    spots: False leaves the spots beside them out, which changes nothing else.
     """
     expiries = expiry_times(start_ns, options, profile.hour)
     listings: list[Listing] = []
@@ -140,6 +150,8 @@ def build_universe(start_ns: int, options: int = 1_000, profile: Profile = DERIB
         spares += [_option(profile, coin, terms, expiries[-1], above, right) for right in "CP"]
     listings += [_perpetual(profile, coin, terms) for coin, terms in pairs]
     listings += [_index(profile, coin, terms) for coin, terms in pairs]
+    if spots:
+        listings += [_spot(profile, coin, t.spot) for coin, t in pairs if t.spot is not None]
     return _columns(start_ns, profile, expiries, listings, spares)
 
 
@@ -239,6 +251,21 @@ def _index(profile: Profile, coin: Coin, terms: Terms) -> Listing:
     )
 
 
+def _spot(profile: Profile, coin: Coin, pair: Pair) -> Listing:
+    """The coin itself, for the pair's other currency; sized in coins."""
+    return Listing(
+        venue=profile.venue,
+        symbol=pair.symbol,
+        kind=ListingKind.SPOT,
+        underlying=coin.name,
+        multiplier=1.0,
+        price_ccy=pair.price_ccy,
+        settle="linear",
+        tick=1.0 / pair.per_unit,
+        lot=pair.lot,
+    )
+
+
 def _columns(
     start_ns: int,
     profile: Profile,
@@ -261,6 +288,10 @@ def _columns(
     per_unit = np.where(
         is_option, [s.option_per_unit for s in specs], [s.perp_per_unit for s in specs]
     )
+    for number in np.flatnonzero(kind == ListingKind.SPOT).tolist():
+        pair = specs[number].spot
+        if pair is not None:  # a venue of spot has its pairs in place of perpetuals
+            per_unit[number] = pair.per_unit
     return Universe(
         start_ns=start_ns,
         profile=profile,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from feeds.events import DecodeOut, Flag, FrameKind, Kind, LifecycleNotice, ListingState
 from feeds.venues import deribit
-from tests.feeds.deribit_frames import clean, decoded, frame_of, tuples
+from tests.feeds.deribit_frames import clean, decoded, f32, frame_of, tuples
 
 OPTION = "BTC-27MAR26-100000-C"
 IDS = {OPTION: 11, "BTC-27MAR26-90000-P": 12, "btc_usd": 13, "BTC-PERPETUAL": 14}
@@ -405,3 +405,91 @@ def test_decode_appends_to_what_is_there():
     for _ in range(2):
         deribit.decode([book("change", 2, 1, [["new", 0.019, 1.0]], [])], [5], IDS, out)
     assert tuples(out.frames.view(), "row_begin", "row_end") == [(0, 1), (1, 2)]
+
+
+# ---- spots ------------------------------------------------------------------------------------
+
+# The levels and prices of an answer of get_order_book that others published (2026-10-08).
+SPOT_BIDS = [[82457.66, 4.923e-05], [82455.76, 1.4e-05], [82451.11, 0.00623526]]
+SPOT_ASKS = [[82457.67, 0.30284909], [82457.79, 0.023]]
+SPOT = "BTC_USDC"
+SPOT_MS = 1791434519816
+
+
+def spot_book(change: int, previous: int | None, bids: Any, asks: Any) -> bytes:
+    data = {
+        "type": "snapshot" if previous is None else "change",
+        "timestamp": SPOT_MS,
+        "instrument_name": SPOT,
+        "change_id": change,
+        "bids": [["new", *level] for level in bids],
+        "asks": [["delete" if level[1] == 0 else "new", *level] for level in asks],
+    }
+    data |= {} if previous is None else {"prev_change_id": previous}
+    return frame_of(f"book.{SPOT}.100ms", data)
+
+
+def test_a_spot_s_book_is_in_coins_down_to_the_eighth_decimal():
+    frames = [
+        spot_book(9528167774, None, SPOT_BIDS, SPOT_ASKS),
+        spot_book(9528167790, 9528167774, [[82457.66, 5e-05]], [[82457.79, 0.0]]),
+    ]
+    out = clean(frames, {SPOT: 21, "BTC_USDC-PERPETUAL": 22, "btc_usdc": 23})
+    assert tuples(out.rows.view(), "listing_id", "side", "level", "price", "size") == [
+        (21, 1, 0, 82457.66, f32(4.923e-05)),
+        (21, 1, 1, 82455.76, f32(1.4e-05)),
+        (21, 1, 2, 82451.11, f32(0.00623526)),
+        (21, -1, 0, 82457.67, f32(0.30284909)),
+        (21, -1, 1, 82457.79, f32(0.023)),
+        (21, 1, 0, 82457.66, f32(5e-05)),
+        (21, -1, 0, 82457.79, 0.0),
+    ]
+    assert out.frames.view()["kind"].tolist() == [FrameKind.SNAPSHOT, FrameKind.DELTA]
+    assert out.frames.view()["seq_prev"].tolist() == [-1, 9528167774]
+
+
+def test_a_spot_s_ticker_has_a_mark_and_an_index_and_no_open_interest():
+    data = {
+        "timestamp": SPOT_MS,
+        "stats": {"high": 84365.25, "low": 82161.31, "price_change": -1.9132, "volume": 7075.57},
+        "state": "open",
+        "index_price": 82471.6,
+        "instrument_name": SPOT,
+        "last_price": 82500.0,
+        "min_price": 80822.16,
+        "max_price": 84121.04,
+        "mark_price": 82471.6,
+        "best_ask_price": 82457.67,
+        "best_bid_price": 82457.66,
+        "best_ask_amount": 0.30284909,
+        "best_bid_amount": 4.923e-05,
+    }
+    out = clean([frame_of(f"ticker.{SPOT}.100ms", data)], {SPOT: 21, "btc_usdc": 23})
+    (row,) = out.tickers.view()
+    assert (row["listing_id"], row["mark"], row["index"]) == (21, 82471.6, 82471.6)
+    assert row["oi_ns"] == 0
+    for name in ("open_interest", "forward", "iv_mark", "delta", "vega"):
+        assert np.isnan(row[name])
+
+
+def test_a_spot_s_prints_come_on_a_channel_of_its_own():
+    entry = {
+        "timestamp": SPOT_MS,
+        "instrument_name": "BTC_USDT",
+        "trade_id": "BTC_USDT-18820350",
+        "trade_seq": 18009,
+        "price": 82457.66,
+        "amount": 0.2505,
+        "contracts": 2505,
+        "direction": "sell",
+        "index_price": 82471.6,
+        "mark_price": 82471.6,
+        "tick_direction": 3,
+    }
+    again = entry | {"trade_id": "BTC_USDT-18820351", "direction": "buy"}
+    out = clean([frame_of("trades.BTC_USDT.100ms", [entry, again])], {"BTC_USDT": 21})
+    assert tuples(out.rows.view(), "side", "price", "size", "seq") == [
+        (-1, 82457.66, f32(0.2505), 18009),
+        (1, 82457.66, f32(0.2505), 18009),
+    ]
+    assert len(set(out.trade_keys)) == 2

@@ -139,6 +139,63 @@ def test_fields_are_trusted_over_a_name_that_contradicts_them():
     ] * 2
 
 
+SPOT_ENTRY = {
+    "instrument_name": "BTC_USDC",
+    "kind": "spot",
+    "base_currency": "BTC",
+    "quote_currency": "USDC",
+    "counter_currency": "USDC",
+    "price_index": "btc_usdc",
+    "contract_size": 0.0001,
+    "tick_size": 0.01,
+    "tick_size_steps": [],
+    "min_trade_amount": 0.0001,
+    "is_active": True,
+    "is_cbe_routed": True,
+}
+
+
+def test_a_spot_is_sized_in_coins_has_no_end_and_brings_no_index():
+    found = deribit.instruments(body_of(SPOT_ENTRY))
+    assert found.listings == [
+        Listing(
+            venue="deribit",
+            symbol="BTC_USDC",
+            kind=ListingKind.SPOT,
+            underlying="BTC",
+            multiplier=1.0,
+            price_ccy="USDC",
+            settle="linear",
+            tick=0.01,
+            lot=0.0001,
+        )
+    ]
+    # Words that are of no use to a spot do not keep it out.
+    odd = SPOT_ENTRY | {"instrument_type": "spot", "expiration_timestamp": 32_503_708_800_000}
+    assert deribit.instruments(body_of(odd)).listings == found.listings
+
+
+def test_a_spot_that_bears_the_index_s_name_takes_nothing_from_the_option_s_index():
+    _, spot, index = deribit.instruments(
+        body_of(
+            instrument(),
+            SPOT_ENTRY | {"instrument_name": "MATIC_USDC", "base_currency": "MATIC"},
+        )
+    ).listings
+    assert (spot.symbol, spot.kind) == ("MATIC_USDC", ListingKind.SPOT)
+    assert (index.symbol, index.kind) == ("matic_usdc", ListingKind.INDEX)
+
+
+def test_spots_in_other_currencies_than_dollars_are_left_out():
+    entries = [
+        SPOT_ENTRY | {"instrument_name": f"BTC_{quote}", "quote_currency": quote}
+        for quote in ("USD", "USDC", "USDT", "EURR", "USDE", "BTC")
+    ]
+    found = deribit.instruments(body_of(*entries))
+    assert [one.price_ccy for one in found.listings] == ["USD", "USDC", "USDT"]
+    assert found.left_out == {"other_quote": 3}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -151,6 +208,9 @@ def test_fields_are_trusted_over_a_name_that_contradicts_them():
         {"base_currency": ""},
         {"instrument_name": 5},
         {"kind": "future", "expiration_timestamp": 2**53},
+        {"instrument_type": "quanto"},
+        {"kind": "spot", "min_trade_amount": 0.0},
+        {"kind": "spot", "base_currency": ""},
     ],
 )
 def test_an_instrument_that_cannot_be_one_is_left_out_alone(changes):
@@ -174,11 +234,14 @@ def test_discovery_asks_for_coins_and_stablecoins():
         "instruments USDC future",
         "instruments USDT option",
         "instruments USDT future",
+        "instruments any spot",
     ]
+    assert requests[-1].path == "/public/get_instruments?currency=any&kind=spot&expired=false"
     assert requests[0].path == "/public/get_instruments?currency=BTC&kind=option&expired=false"
     assert [r.purpose for r in deribit.discovery([])] == [
         "instruments any option",
         "instruments any future",
+        "instruments any spot",
     ]
 
 
@@ -234,6 +297,30 @@ def test_plan_of_an_option_and_two_perpetuals():
     sent = json.loads(request.text)
     assert (sent["method"], sent["id"]) == ("public/subscribe", request.request_id)
     assert tuple(sent["params"]["channels"]) == plan.channels
+
+
+def spot(quote: str) -> Listing:
+    return Listing("deribit", f"BTC_{quote}", ListingKind.SPOT, "BTC", 1.0, quote, "linear", 0.01)
+
+
+def test_plan_of_spots_has_books_tickers_prints_of_each_and_no_index():
+    listings = [spot("USDC"), spot("USDT")]
+    (plan,) = deribit.subscriptions(listings, ChannelOptions(), deribit.LIMITS)
+    assert plan.channels == (
+        "instrument.state.spot.any",
+        "platform_state",
+        "book.BTC_USDC.100ms",  # whose prints the venue has not
+        "ticker.BTC_USDC.100ms",
+        "book.BTC_USDT.100ms",
+        "ticker.BTC_USDT.100ms",
+        "trades.BTC_USDT.100ms",
+    )
+    assert deribit.symbol_of_channel("trades.BTC_USDT.100ms") == "BTC_USDT"
+    assert deribit.symbol_of_channel("instrument.state.spot.any") is None
+    silent = ChannelOptions(book="none", tickers=False, trades=False, notices=False)
+    assert deribit.subscriptions(listings, silent, deribit.LIMITS) == ()
+    first, second = deribit.resync("BTC_USDT", ChannelOptions(), 5)
+    assert first.channels == second.channels == ("book.BTC_USDT.100ms",)
 
 
 def test_options_choose_the_channels():

@@ -47,6 +47,10 @@ def test_universe_holds_the_asked_number_and_does_not_ask_for_a_seed() -> None:
     kinds = [x.kind for x in universe.listings[: universe.public]]
     assert kinds.count(ListingKind.OPTION) == 1_000
     assert kinds.count(ListingKind.PERP) == kinds.count(ListingKind.INDEX) == 3
+    assert kinds.count(ListingKind.SPOT) == 3
+    without = build_universe(START_NS, 1_000, spots=False)
+    assert [x for x in universe.listings if x.kind != ListingKind.SPOT] == list(without.listings)
+    assert without.public == universe.public - 3
     other = Market(2, START_NS, 1_000).universe.listings
     assert Market(1, START_NS, 1_000).universe.listings == other == universe.listings
 

@@ -61,7 +61,7 @@ def test_deribit_s_messages_are_those_of_before_there_were_profiles() -> None:
             del channel
             found.update(content)
 
-    market = Market(7, START_NS, 200)
+    market = Market(7, START_NS, 200, spots=False)
     server = Heard(market, 7)
     named = [
         f"{head}.{symbol}{tail}"

@@ -22,7 +22,7 @@ async def test_discovery_read_by_the_venue_gives_the_rows_path_s_listings() -> N
     async with Venue() as venue:
         found = []
         for currency in ("BTC", "ETH", "USDC"):
-            for kind in ("option", "future"):
+            for kind in ("option", "future", "spot"):
                 path = f"/api/v2/public/get_instruments?currency={currency}&kind={kind}"
                 async with venue._session.get(path) as answer:
                     discovery = deribit.instruments(await answer.read())

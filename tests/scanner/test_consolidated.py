@@ -166,3 +166,47 @@ def test_quotes_of_halted_listings_and_of_gaps_do_not_hold():
         assert np.isnan(desk.scanner.consolidated(desk.now_ns).price_usd).all()
         array[word] = before
     assert desk.scanner.consolidated(desk.now_ns).venue_count.tolist() == [1]
+
+
+def spot(underlying: str, price_ccy: str) -> Listing:
+    symbol = f"{underlying}_{price_ccy}"
+    return Listing("deribit", symbol, ListingKind.SPOT, underlying, 1.0, price_ccy, "linear", 0.01)
+
+
+def test_a_spot_is_no_index_of_an_option_no_contract_and_no_rate_of_a_stablecoin():
+    pairs = [spot("BTC", "USDC"), spot("BTC", "USDT"), spot("BTC", "USD")]
+    desk = Desk(INVERSE, LINEAR, *pairs)
+    desk.quote(INVERSE, 0.0200, 3.0, 0.0230, 4.0)
+    desk.quote(LINEAR, 1990.0, 2.0, 2250.0, 1.5)
+    for pair in pairs:
+        desk.quote(pair, 99_999.0, 1.0, 100_001.0, 1.0)
+        desk.ticker(pair, mark=100_000.0, index=100_000.0)
+    book = desk.book()
+    # The premium in coin is not converted: only the option's own index would do.
+    assert book.contract_id.tolist() == [0]
+    assert book.venue_count.tolist() == [1]
+    assert book.price_usd[:, 0].tolist() == [1990.0, 2250.0]
+    assert book.assumed_rate[:, 0].tolist() == [True, True]
+    index = desk.scanner.state.columns.f32[c.INDEX]
+    assert np.isnan(index[desk.ids[INVERSE]])
+
+
+def test_a_spot_counts_coins_and_its_prints_dollars_as_a_linear_perpetual_does():
+    linear = Listing("bybit", "BTCUSDT", ListingKind.PERP, "BTC", 1.0, "USDT", "linear", 0.01)
+    pair = spot("BTC", "USDT")
+    desk = Desk(INVERSE, linear, pair)
+    for one in (linear, pair):
+        desk.quote(one, 82_457.66, 0.5, 82_457.67, 0.25)
+    desk.book()  # groups are told at a tick
+    columns = desk.scanner.state.columns
+    ids = [desk.ids[linear], desk.ids[pair]]
+    for column in (c.IS_OPTION, c.IS_INVERSE):
+        assert columns.u8[column, ids].tolist() == [0, 0]
+    for column in (c.EXPIRY_GROUP, c.UNDERLYING_GROUP):
+        of_pair, of_linear, of_option = (
+            columns.i32[column, desk.ids[one]] for one in (pair, linear, INVERSE)
+        )
+        assert of_pair == of_linear != of_option
+    assert columns.f32[c.MULTIPLIER, ids].tolist() == [1.0, 1.0]
+    assert columns.i32[c.BID, ids].tolist() == [8_245_766] * 2
+    assert columns.i64[c.EXPIRY_NS, ids].tolist() == [0, 0]

@@ -126,7 +126,7 @@ def test_depth_that_follows_the_scans_replays_to_the_same_bytes(tmp_path, monkey
 
     live = assert_equal_replay(venues, tmp_path, 10.0, done=whole, **more)
     for name, session in live.sessions.items():
-        assert len(session.subscriber.tier.symbols) <= 10 + 3  # perpetuals always have it
+        assert len(session.subscriber.tier.symbols) <= 10 + 6  # perpetuals and spots always have it
         assert not deep_options(session) & refused[name]
         assert session.counts.depth_refused == 3
 

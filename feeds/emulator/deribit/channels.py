@@ -3,7 +3,8 @@
 book.{i}.100ms, book.{i}.none.{1,10,20}.100ms, quote.{i}, ticker.{i}.100ms, trades.{i}.100ms,
 trades.{option,future}.{currency}.100ms, markprice.options.{index}, deribit_price_index.{index},
 instrument.state.{kind}.{currency}, instrument.creation.{kind}.{currency}, platform_state (silent).
-Any other name is left out of an acknowledgement without a word, as the venue does.
+Any other name is left out of an acknowledgement without a word, as the venue does. So are the
+prints of all spots of a currency, and those of a spot quoted in USDC, which trades elsewhere.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,7 +14,7 @@ import numpy as np
 
 from feeds.contract import ListingKind
 from feeds.emulator.books import ASK, BID, Ids
-from feeds.emulator.deribit.wire import Level, Wire, frame
+from feeds.emulator.deribit.wire import KINDS_OF, Level, Wire, frame
 from feeds.emulator.market import Market, Step
 from feeds.emulator.profiles import DERIBIT
 from feeds.emulator.server import VenueServer
@@ -50,6 +51,8 @@ class Channels:
         if number < 0 or self._market.state[number] != ListingState.LIVE:
             return False
         if self._market.universe.kind[number] == ListingKind.INDEX:
+            return False
+        if family == "trades" and self._wire.is_routed(number):
             return False
         windows = {f"none.{depth}.100ms" for depth in WINDOW_DEPTHS}
         tails = {
@@ -193,13 +196,12 @@ class Channels:
                 self._deliver(name, packed)
 
     def _kind(self, number: int) -> str:
-        """The venue's kind of an instrument; a perpetual is a future."""
-        option = self._market.universe.kind[number] == ListingKind.OPTION
-        return "option" if option else "future"
+        """The venue's kind of an instrument."""
+        return KINDS_OF.get(self._market.universe.kind[number], "future")
 
     def _wide_channels(self) -> frozenset[str]:
         """Channels that are about no single instrument."""
-        names: set[str] = {"platform_state"}
+        names: set[str] = {"platform_state", "instrument.state.spot.any"}
         for spec in DERIBIT.terms:
             names |= {f"markprice.options.{spec.index}", f"deribit_price_index.{spec.index}"}
             for kind in ("option", "future"):

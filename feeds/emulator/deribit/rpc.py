@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from feeds.contract import ListingKind
-from feeds.emulator.deribit.wire import NS_PER_MS, Fields, Wire
+from feeds.emulator.deribit.wire import KINDS_OF, NS_PER_MS, Fields, Wire
 from feeds.emulator.market import Market
 from feeds.emulator.profiles import DERIBIT
 from feeds.errors import SessionError
@@ -112,12 +112,11 @@ class Methods:
             if value not in known:
                 raise RpcError(INVALID_PARAMS, "Invalid params", param=name, reason="wrong format")
         universe = self._market.universe
-        is_option = universe.kind == ListingKind.OPTION
         wanted = (self._market.state == state) & (universe.kind != ListingKind.INDEX)
         if kind != "any":
-            wanted &= is_option if kind == "option" else ~is_option & (kind == "future")
+            wanted &= np.isin(universe.kind, [one for one, of in KINDS_OF.items() if of == kind])
         numbers = np.flatnonzero(wanted).tolist()
-        return [n for n in numbers if currency in ("any", self._wire.spec(n).currency)]
+        return [n for n in numbers if currency in ("any", *self._wire.currencies(n))]
 
     def _known(self, params: Fields) -> int:
         """Number of an instrument that was listed."""

@@ -37,6 +37,11 @@ STATE_WORDS: Final = {
     ListingState.EXPIRED: "delivered",
 }
 
+# The venue's kinds; a perpetual is a future.
+KINDS_OF: Final = {
+    ListingKind.OPTION: "option", ListingKind.PERP: "future", ListingKind.SPOT: "spot",
+}  # fmt: skip
+
 Fields = dict[str, Any]
 Level = tuple[str, float, float]
 
@@ -67,10 +72,24 @@ class Wire:
         """Underlying of a listing."""
         return self._specs[listing]
 
+    def currencies(self, listing: int) -> tuple[str, ...]:
+        """Currencies that an instrument is filed under: of a spot both, which is a guess."""
+        item = self.market.universe.listings[listing]
+        if item.kind == ListingKind.SPOT:
+            return (item.underlying, item.price_ccy)
+        return (self._specs[listing].currency,)
+
+    def is_routed(self, listing: int) -> bool:
+        """Whether a spot is matched on another exchange, whose prints the venue has not."""
+        item = self.market.universe.listings[listing]
+        return item.kind == ListingKind.SPOT and item.price_ccy == "USDC"
+
     def instrument(self, listing: int) -> Fields:
         """One entry of get_instruments."""
         universe, spec = self.market.universe, self._specs[listing]
         item = universe.listings[listing]
+        if item.kind == ListingKind.SPOT:
+            return self._spot(listing)
         option = item.kind == ListingKind.OPTION
         kind = "linear" if spec.linear else "reversed"
         state = ListingState(int(self.market.state[listing]))
@@ -106,6 +125,30 @@ class Wire:
         fields["option_type"] = "call" if item.right == "C" else "put"
         fields["strike"] = float(universe.strike[listing])
         return fields
+
+    def _spot(self, listing: int) -> Fields:
+        """An entry of get_instruments that neither expires nor settles."""
+        item = self.market.universe.listings[listing]
+        state = ListingState(int(self.market.state[listing]))
+        fields: Fields = {
+            "price_index": item.symbol.lower(),
+            "kind": "spot",
+            "instrument_name": item.symbol,
+            "maker_commission": 0.0,
+            "taker_commission": 0.0005,
+            "creation_timestamp": self.market.universe.start_ns // NS_PER_MS - 86_400_000,
+            "is_active": state == ListingState.LIVE,
+            "state": STATE_WORDS[state],
+            "tick_size": item.tick,
+            "tick_size_steps": [],
+            "contract_size": item.lot,
+            "instrument_id": 100_000 + listing,
+            "min_trade_amount": item.lot,
+            "base_currency": item.underlying,
+            "counter_currency": item.price_ccy,
+            "quote_currency": item.price_ccy,
+        }
+        return fields | ({"is_cbe_routed": True, "is_csr": True} if self.is_routed(listing) else {})
 
     def snapshot(self, listing: int) -> Fields:
         """First frame of book.{i}.100ms."""
@@ -183,14 +226,14 @@ class Wire:
             "volume": ticker["stats"]["volume"],
             "quote_currency": self.market.universe.listings[listing].price_ccy,
             "price_change": None,
-            "open_interest": ticker["open_interest"],
+            "open_interest": ticker.get("open_interest"),
             "mid_price": None if bid is None or ask is None else (bid + ask) / 2.0,
             "mark_price": ticker["mark_price"],
             "low": None,
             "last": ticker["last_price"],
             "instrument_name": self.symbols[listing],
             "high": None,
-            "estimated_delivery_price": ticker["estimated_delivery_price"],
+            "estimated_delivery_price": ticker.get("estimated_delivery_price"),
             "creation_timestamp": self.time_ms(),
             "bid_price": bid,
             "base_currency": self.market.universe.listings[listing].underlying,
@@ -286,6 +329,9 @@ class Wire:
         }
         if self.market.universe.kind[listing] == ListingKind.OPTION:
             return fields | self._option_part(listing, row)
+        if self.market.universe.kind[listing] == ListingKind.SPOT:
+            del fields["open_interest"], fields["estimated_delivery_price"]
+            return fields
         return fields | {"funding_8h": 0.0, "current_funding": 0.0, "interest_value": 0.0}
 
     def _option_part(self, listing: int, row: Fields) -> Fields:
@@ -326,6 +372,8 @@ class Wire:
         ids, lots = np.array([listing]), np.array([trade.lots], np.int32)
         price = self._price(listing, trade.tick)
         prefix = "" if spec.currency == "BTC" else f"{spec.currency}-"
+        if self.market.universe.kind[listing] == ListingKind.SPOT:
+            prefix = f"{self.symbols[listing]}-"
         fields: Fields = {
             "trade_seq": trade.trade_seq,
             "trade_id": f"{prefix}{trade.trade_id}",

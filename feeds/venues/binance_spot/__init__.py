@@ -22,6 +22,7 @@ from feeds.venues.binance_spot.plan import (
 from feeds.venues.binance_spot.universe import NAME, REST_URL, discovery, instruments
 
 EXPERIMENTAL: bool = True
+SPOT_ALONE: bool = True
 
 __all__ = [
     "EXPERIMENTAL",
@@ -29,6 +30,7 @@ __all__ = [
     "MARKET_HEADS",
     "NAME",
     "REST_URL",
+    "SPOT_ALONE",
     "WS_URL",
     "control",
     "decode",

@@ -42,6 +42,9 @@ FIRST_REQUEST_ID: Final = 1001
 WINDOW_DEPTHS: Final = (1, 10, 20)  # the venue offers no other
 INTERVAL: Final = "100ms"
 RAW_INTERVAL: Final = "raw"  # for logged-in connections only (error 13778)
+# Matched on another exchange since 2026-09-17: the venue takes a subscription to the prints of such
+# a pair and leaves it out of its answer.
+SPOT_WITHOUT_PRINTS: Final = "USDC"
 
 # Families whose second part is an instrument or an index; `trades` has it in one of its forms.
 _OF_ONE: Final = frozenset({"book", "quote", "ticker", "incremental_ticker", "deribit_price_index"})
@@ -158,13 +161,17 @@ def _channels(listings: Sequence[Listing], options: ChannelOptions) -> list[str]
         channel
         for listing in ordered
         if listing.kind != ListingKind.INDEX
-        for channel in _own_channels(listing.symbol, options)
+        for channel in (*_own_channels(listing.symbol, options), *_own_trades(listing, options))
     )
     return [*sorted(wide), *dict.fromkeys(own)]
 
 
 def _wide_channels(listing: Listing, options: ChannelOptions) -> Iterator[str]:
     """Channels of a whole currency or index that a listing needs."""
+    if listing.kind == ListingKind.SPOT:
+        if options.notices:
+            yield "instrument.state.spot.any"
+        return
     index = index_name(listing)
     if options.index:
         yield f"deribit_price_index.{index}"
@@ -192,6 +199,13 @@ def _own_channels(symbol: str, options: ChannelOptions) -> Iterator[str]:
         yield f"quote.{symbol}"
     if options.tickers:
         yield f"ticker.{symbol}.{_interval(options)}"
+
+
+def _own_trades(listing: Listing, options: ChannelOptions) -> Iterator[str]:
+    """Prints of a spot: there is no channel of all of a currency (reported)."""
+    printed = listing.kind == ListingKind.SPOT and listing.price_ccy != SPOT_WITHOUT_PRINTS
+    if options.trades and printed:
+        yield f"trades.{listing.symbol}.{_interval(options)}"
 
 
 def _top_channels(symbol: str, options: ChannelOptions) -> Iterator[str]:
