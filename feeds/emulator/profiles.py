@@ -122,11 +122,11 @@ OKX: Final = Profile(
     "okx",
     (
         Terms("BTC-USD", "BTC-USD", "BTC-USD/INDEX", "BTC-USD-SWAP", False, "BTC", "USD",
-              10_000, 10, 50, 1.0, 1.0, 0.01, 100.0),
+              10_000, 10, 50, 1.0, 1.0, 0.01, 100.0, spot=Pair("BTC-USDT", "USDT", 10, 0.0001)),
         Terms("ETH-USD", "ETH-USD", "ETH-USD/INDEX", "ETH-USD-SWAP", False, "ETH", "USD",
-              10_000, 100, 50, 1.0, 1.0, 0.1, 10.0),
+              10_000, 100, 50, 1.0, 1.0, 0.1, 10.0, spot=Pair("ETH-USDC", "USDC", 100, 0.001)),
         Terms("SOL-USD", "SOL-USD", "SOL-USD/INDEX", "SOL-USD-SWAP", False, "SOL", "USD",
-              10_000, 100, 50, 1.0, 1.0, 1.0, 10.0),
+              10_000, 100, 50, 1.0, 1.0, 1.0, 10.0, spot=Pair("SOL-USD", "USD", 100, 0.01)),
     ),
     width=1.2, share=0.7, depth=5.0, expiries=9, lag_steps=1,
 )  # fmt: skip

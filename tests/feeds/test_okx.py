@@ -219,6 +219,32 @@ def test_spot_book_is_not_taken_for_the_index_of_the_same_name():
     assert out.skipped == {"unknown_symbol": 197}
 
 
+def test_an_index_price_is_no_mark_of_the_spot_of_its_name_nor_of_anything_quoted_otherwise():
+    entry = {"instId": "BTC-USD", "idxPx": "30200.5", "ts": "1652459225000"}
+    frame = {"arg": {"channel": "index-tickers", "instId": "BTC-USD"}, "data": [entry]}
+    ids = {"BTC-USD": 1, "BTC-USDT": 2, "BTC-USD/INDEX": 3, "BTC-USD-220527": 4}
+    text = json.dumps(frame, separators=(",", ":")).encode()
+    assert clean([text], ids).tickers.view()["listing_id"].tolist() == [3, 4]
+
+
+def test_recorded_spot_is_in_coins():
+    stream = recorded(STREAM)
+    snapshot = next(
+        frame for frame in of_channel(stream, "books") if b"BTC-USDT" in frame and b"shot" in frame
+    )
+    rows = clean([snapshot], {SPOT: 1}).rows.view()
+    asks = rows[rows["side"] == -1]
+    assert tuples(asks[:3], "level", "price", "size") == [
+        (0, 30243.5, f32(1.44679)),
+        (1, 30244.0, f32(0.08)),
+        (2, 30246.1, f32(0.05426064)),
+    ]
+    prints = clean(of_channel(stream, "trades"), {SPOT: 1}).rows.view()
+    assert tuples(prints[:1], "side", "price", "size", "ex_ns") == [
+        (1, 30236.0, f32(0.0002), 1652459224818 * 10**6)
+    ]
+
+
 # ---- prints -------------------------------------------------------------------------------------
 
 

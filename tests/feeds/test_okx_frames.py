@@ -264,6 +264,25 @@ def test_a_new_instrument_is_told_where_its_index_is_ours_and_it_would_be_listed
     assert out.skipped == {"unknown_symbol": 1, "left_out": 5}
 
 
+def test_of_all_spots_only_those_that_are_followed_are_told():
+    """The first frame of the channel holds every pair, and a new one needs no discovery."""
+
+    def spot(name: str, word: str) -> dict[str, Any]:
+        base, quote = name.split("-")
+        named = {"instType": "SPOT", "baseCcy": base, "quoteCcy": quote}
+        return state(name, word, uly="", instFamily="", settleCcy="") | named
+
+    entries = (
+        spot("BTC-USDT", "suspend"), spot("ETH-USDT", "live"), spot("BTC-EUR", "live"),
+        spot("BTC-USDT", "expired"),
+    )  # fmt: skip
+    out = clean([frame_of("instruments:SPOT", *entries)], IDS | {"BTC-USDT": 21})
+    assert [(n.symbol, n.state) for n in out.lifecycle] == [
+        ("BTC-USDT", ListingState.HALTED), ("BTC-USDT", ListingState.EXPIRED),
+    ]  # fmt: skip
+    assert out.skipped == {"unknown_symbol": 1, "left_out": 1}
+
+
 def test_an_unknown_state_is_an_error_and_leaves_its_neighbours_alone():
     frame = frame_of("instruments:OPTION", state(OPTION, "sleeping"), state(PUT, "live"))
     out = decoded([frame], IDS)

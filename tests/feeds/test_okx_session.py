@@ -105,6 +105,52 @@ def test_perpetuals_and_futures():
     assert [s for s in found if s.endswith("/INDEX")] == ["BTC-USD/INDEX", "BTC-USDT/INDEX"]
 
 
+# An answer of the venue that others published, shortened by its limits of orders.
+SPOT = {
+    "alias": "", "baseCcy": "BTC", "category": "1", "contTdSwTime": "1704876947000", "ctMult": "",
+    "ctType": "", "ctVal": "", "ctValCcy": "", "expTime": "", "groupId": "1", "instFamily": "",
+    "instId": "BTC-USDT", "instType": "SPOT", "lever": "10", "listTime": "1606468572000",
+    "lotSz": "0.00000001", "minSz": "0.00001", "optType": "", "openType": "call_auction",
+    "preMktSwTime": "", "quoteCcy": "USDT", "settleCcy": "", "state": "live", "stk": "",
+    "tickSz": "0.1", "uly": "",
+}  # fmt: skip
+
+
+def test_a_spot_is_sized_in_coins_has_no_end_and_brings_no_index():
+    assert okx.instruments(body(SPOT)).listings == [
+        Listing(
+            "okx", "BTC-USDT", ListingKind.SPOT, "BTC", 1.0, "USDT", "linear", 0.1, lot=1e-8
+        )
+    ]  # fmt: skip
+
+
+def test_spots_in_dollars_are_kept_beside_the_index_of_their_name():
+    pairs = [
+        SPOT | {"instId": f"BTC-{quote}", "quoteCcy": quote}
+        for quote in ("USD", "USDC", "USDT", "EUR", "BRL")
+    ]
+    found = okx.instruments(body(entry(), *pairs))
+    assert [one.symbol for one in found.listings] == [
+        OPTION, "BTC-USD", "BTC-USDC", "BTC-USDT", "BTC-USD/INDEX",
+    ]  # fmt: skip
+    assert found.left_out == {"other_quote": 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"state": "test"}, "test"),
+        ({"ruleType": "pre_market"}, "pre_market"),
+        ({"baseCcy": ""}, "malformed"),
+        ({"tickSz": ""}, "malformed"),
+        ({"state": "preopen", "lotSz": ""}, "preopen"),
+    ],
+)
+def test_a_spot_that_cannot_be_one_is_left_out(changes, reason):
+    found = okx.instruments(body(SPOT | changes))
+    assert (found.listings, found.left_out) == ([], {reason: 1})
+
+
 def test_a_perpetual_that_will_be_delisted_is_still_one():
     assert listings(SWAP | {"expTime": str(EXPIRY_MS)})[PERP].expiry_ns is None
 
@@ -112,7 +158,8 @@ def test_a_perpetual_that_will_be_delisted_is_still_one():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"instType": "SPOT"}, "SPOT"),
+        ({"instType": "MARGIN"}, "MARGIN"),
+        ({"instType": "SPOT"}, "other_quote"),
         ({"instType": "EVENTS"}, "EVENTS"),
         ({"instType": ""}, "no_type"),
         ({"state": "test"}, "test"),
@@ -195,10 +242,17 @@ FAMILIES_OF_BTC = [
 ]
 
 
+SPOTS = ("SPOT", "/public/instruments?instType=SPOT")
+
+
 def test_discovery_asks_for_the_families_of_the_coins_that_have_options():
     asked = okx.discovery(["BTC", "SOL", "BTC"])
-    assert [(r.purpose, r.path, r.body) for r in asked] == [(*f, None) for f in FAMILIES_OF_BTC]
-    assert [r.purpose for r in okx.discovery(["ETH"])][:2] == ["ETH-USD OPTION", "ETH-USD SWAP"]
+    wanted = [*FAMILIES_OF_BTC, SPOTS]
+    assert [(r.purpose, r.path, r.body) for r in asked] == [(*f, None) for f in wanted]
+    both = [r.purpose for r in okx.discovery(["ETH", "BTC"])]
+    assert both[:2] == ["ETH-USD OPTION", "ETH-USD SWAP"]
+    assert (both[-1], both.count("SPOT")) == ("SPOT", 1)
+    assert okx.discovery(["SOL"]) == ()
 
 
 def test_where_no_coin_is_named_the_list_of_underlyings_leads_to_the_families():
@@ -208,8 +262,8 @@ def test_where_no_coin_is_named_the_list_of_underlyings_leads_to_the_families():
     assert (found.listings, found.following) == ([], None)
     assert [(r.purpose, r.path) for r in found.further[:5]] == FAMILIES_OF_BTC
     assert [r.purpose for r in found.further[5:]] == [
-        f[0].replace("BTC", "ETH") for f in FAMILIES_OF_BTC
-    ]
+        *(f[0].replace("BTC", "ETH") for f in FAMILIES_OF_BTC), "SPOT",
+    ]  # fmt: skip
 
 
 # ---- subscription plan ------------------------------------------------------------------------
@@ -252,6 +306,17 @@ def test_plan_asks_for_whole_families_first_then_for_each_instrument():
         "mark-price:BTC-USDT-SWAP",
         "trades:BTC-USDT-SWAP",
     )
+
+
+def test_plan_of_a_spot_has_its_book_and_prints_and_the_notices_of_its_kind():
+    (pair,) = okx.instruments(body(SPOT)).listings
+    wide, own = okx.subscriptions([pair], ChannelOptions(quotes=True), okx.LIMITS)
+    assert wide.channels == ("instruments:SPOT",)
+    assert own.channels == ("books:BTC-USDT", "bbo-tbt:BTC-USDT", "trades:BTC-USDT")
+    first, second = okx.resync("BTC-USDT", ChannelOptions(), 5)
+    assert first.channels == second.channels == ("books:BTC-USDT",)
+    assert okx.symbol_of_channel("trades:BTC-USDT") == "BTC-USDT"
+    assert okx.symbol_of_channel("instruments:SPOT") is None
 
 
 def test_a_request_words_each_channel_as_the_venue_does():

@@ -26,6 +26,10 @@ OF_INSTRUMENT: Final = (
     "books", "books5", "bbo-tbt", "mark-price", "open-interest", "trades", "tickers",
 )  # fmt: skip
 OF_FAMILY: Final = ("opt-summary", "option-trades")
+OF_DERIVATIVES: Final = ("open-interest", "mark-price")
+TYPES: Final = {
+    ListingKind.OPTION: "OPTION", ListingKind.PERP: "SWAP", ListingKind.SPOT: "SPOT",
+}  # fmt: skip
 _encode: Final = msgspec.json.Encoder().encode
 
 Arg = dict[str, str]
@@ -102,10 +106,15 @@ class OkxServer(VenueServer):
         word, _, what = channel.partition(":")
         if word in OF_INSTRUMENT:
             number = self._numbers.get(what, -1)
+            if word in OF_DERIVATIVES and self._is_spot(number):
+                return False
             return number >= 0 and bool(self.market.state[number] == ListingState.LIVE)
         if word in OF_FAMILY or word == "index-tickers":
             return any(what == terms.currency for terms in self._terms)
         return word == "instruments"
+
+    def _is_spot(self, number: int) -> bool:
+        return bool(self.market.universe.kind[number] == ListingKind.SPOT)
 
     def first(self, channel: str) -> Sequence[bytes]:
         """Books, marks and open interest as they stand."""
@@ -208,7 +217,7 @@ class OkxServer(VenueServer):
 
     def _book(self, number: int, sides: Sides, previous: int) -> dict[str, Any]:
         return {
-            "asks": _texts(sides.asks), "bids": _texts(sides.bids),
+            "asks": self._texts(number, sides.asks), "bids": self._texts(number, sides.bids),
             "ts": self._now_ms(STEP_NS // 10), "checksum": 0, "prevSeqId": previous,
             "seqId": int(self.market.books.change_id[number]),
         }  # fmt: skip
@@ -216,7 +225,8 @@ class OkxServer(VenueServer):
     def _window(self, word: str, number: int, sides: Sides) -> dict[str, Any]:
         depth = 5 if word == "books5" else 1
         return {
-            "asks": _texts(sides.asks[:depth]), "bids": _texts(sides.bids[:depth]),
+            "asks": self._texts(number, sides.asks[:depth]),
+            "bids": self._texts(number, sides.bids[:depth]),
             "ts": self._now_ms(STEP_NS // 10),
             "instId": self.market.universe.listings[number].symbol,
             "seqId": int(self.market.books.change_id[number]),
@@ -258,9 +268,11 @@ class OkxServer(VenueServer):
 
     def _trade(self, item: Listing, trade: Any) -> dict[str, Any]:
         price, size = print_of(self.market.books, trade)
+        spot = item.kind == ListingKind.SPOT
         return {
-            "instId": item.symbol, "instFamily": self._family(trade.listing),
-            "tradeId": str(trade.trade_id), "px": f"{price:.4f}", "sz": f"{size:.0f}",
+            "instId": item.symbol, "instFamily": "" if spot else self._family(trade.listing),
+            "tradeId": str(trade.trade_id), "px": f"{price:.4f}",
+            "sz": self._size(trade.listing, size),
             "side": "buy" if trade.side > 0 else "sell", "ts": self._now_ms(STEP_NS * 9 // 10),
             "optType": item.right or "", "fillVol": "0.5", "fwdPx": "0", "idxPx": "0",
             "markPx": "0", "count": "1",
@@ -273,7 +285,7 @@ class OkxServer(VenueServer):
     async def _instruments(self, request: web.Request) -> web.Response:
         """Live instruments of a type and a family."""
         asked = request.query
-        kind = ListingKind.OPTION if asked.get("instType") == "OPTION" else ListingKind.PERP
+        kind = next((k for k, name in TYPES.items() if name == asked.get("instType")), -1)
         family = asked.get("instFamily") or asked.get("uly")
         universe = self.market.universe
         live = (self.market.state == ListingState.LIVE) & (universe.kind == kind)
@@ -282,7 +294,16 @@ class OkxServer(VenueServer):
         ]  # fmt: skip
         return _answer([self._instrument(universe.listings[n]) for n in found])
 
+    def _texts(self, number: int, levels: list[Level]) -> list[list[str]]:
+        return [[f"{price:.4f}", self._size(number, size), "0", "1"] for price, size in levels]
+
+    def _size(self, number: int, size: float) -> str:
+        """Contracts, of a spot coins."""
+        return f"{size:.8f}".rstrip("0").rstrip(".") if self._is_spot(number) else f"{size:.0f}"
+
     def _instrument(self, item: Listing) -> dict[str, Any]:
+        if item.kind == ListingKind.SPOT:
+            return _spot(item)
         option = item.kind == ListingKind.OPTION
         family = f"{item.underlying}-USD"
         return {
@@ -311,8 +332,18 @@ def _answer(data: list[Any]) -> web.Response:
     return web.Response(body=_encode(body), content_type="application/json")
 
 
-def _texts(levels: list[Level]) -> list[list[str]]:
-    return [[f"{price:.4f}", f"{size:.0f}", "0", "1"] for price, size in levels]
+def _spot(item: Listing) -> dict[str, Any]:
+    """An entry of public/instruments, blank where only derivatives have something."""
+    derived = (
+        "uly", "instFamily", "settleCcy", "ctVal", "ctMult", "ctValCcy", "ctType", "optType", "stk",
+        "expTime",
+    )  # fmt: skip
+    return dict.fromkeys(derived, "") | {
+        "instType": "SPOT", "instId": item.symbol, "baseCcy": item.underlying,
+        "quoteCcy": item.price_ccy, "listTime": "1600000000000", "tickSz": f"{item.tick:g}",
+        "lotSz": f"{item.lot:.8f}", "minSz": f"{item.lot:.8f}", "ruleType": "normal",
+        "state": "live",
+    }  # fmt: skip
 
 
 def _iv(value: float) -> str:

@@ -178,8 +178,8 @@ def owes_first_frame(channel: str) -> bool:
 
 
 def _wide_channels(listing: Listing, options: ChannelOptions) -> Iterator[str]:
-    """Channels of a whole family or index that a listing needs."""
-    if options.index:
+    """Channels of a whole family, index or kind that a listing needs."""
+    if options.index and listing.kind != ListingKind.SPOT:
         yield f"index-tickers:{index_name(listing)}"
     if listing.kind == ListingKind.INDEX:
         return
@@ -196,9 +196,10 @@ def _wide_channels(listing: Listing, options: ChannelOptions) -> Iterator[str]:
 def _own_channels(listing: Listing, options: ChannelOptions) -> Iterator[str]:
     symbol = listing.symbol
     yield from _book_channels(symbol, options)
-    if options.tickers:
+    derivative = listing.kind != ListingKind.SPOT
+    if options.tickers and derivative:
         yield f"open-interest:{symbol}"
-    if options.marks:
+    if options.marks and derivative:
         yield f"mark-price:{symbol}"
     if options.trades and listing.kind != ListingKind.OPTION:
         yield f"trades:{symbol}"

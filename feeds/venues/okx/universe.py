@@ -10,6 +10,7 @@ from feeds.columns import NS_PER_MS
 from feeds.contract import E9, Listing, ListingKind, check_listing, exact_e9
 from feeds.errors import FrameError, SymbolError
 from feeds.grammar import default_contract, parse
+from feeds.spots import OTHER_QUOTE, SPOT_QUOTES
 from feeds.venue import Discovery, HttpRequest
 from feeds.venues.okx import wire
 
@@ -26,7 +27,10 @@ KINDS: Final = {
     "OPTION": ListingKind.OPTION,
     "SWAP": ListingKind.PERP,
     "FUTURES": ListingKind.FUTURE,
+    "SPOT": ListingKind.SPOT,
 }
+# The spots of all coins: the venue has no question for those of one.
+SPOTS: Final = HttpRequest("SPOT", "/public/instruments?instType=SPOT")
 ORDINARY_RULES: Final = ("", "normal")  # premarket and perpetual-style futures have others
 
 # Deliveries and exercises settle to the average of the index over the last half hour since
@@ -56,6 +60,16 @@ class _Instrument(Struct, gc=False, rename="camel"):
     stk: str = ""
 
 
+class _Spot(Struct, gc=False, rename="camel"):
+    """The same of a spot, of which most of those fields are blank."""
+
+    inst_id: str
+    base_ccy: str
+    quote_ccy: str
+    tick_sz: Positive
+    lot_sz: Positive
+
+
 class _Body(Struct, gc=False):
     code: str
     data: list[msgspec.Raw]
@@ -65,10 +79,11 @@ class _Body(Struct, gc=False):
 _read_body: Final = msgspec.json.Decoder(_Body).decode
 _read_names: Final = msgspec.json.Decoder(list[str]).decode
 _read_instrument: Final = msgspec.json.Decoder(_Instrument, strict=False).decode
+_read_spot: Final = msgspec.json.Decoder(_Spot, strict=False).decode
 
 
 def discovery(underlyings: Sequence[str]) -> tuple[HttpRequest, ...]:
-    """GETs whose bodies list the options, perpetuals and futures of some underlyings.
+    """GETs whose bodies list options, perpetuals and futures of some underlyings, and all spots.
 
     Coins without options here are not asked for. Where no underlying is named, the only question
     is which there are; `instruments` raises the others from its answer.
@@ -76,7 +91,13 @@ def discovery(underlyings: Sequence[str]) -> tuple[HttpRequest, ...]:
     if not underlyings:
         return (HttpRequest("underlyings OPTION", "/public/underlying?instType=OPTION"),)
     coins = [name for name in dict.fromkeys(underlyings) if name in OPTION_COINS]
-    return tuple(question for coin in coins for question in _questions(f"{coin}-{OPTION_QUOTE}"))
+    return _all_questions(f"{coin}-{OPTION_QUOTE}" for coin in coins)
+
+
+def _all_questions(families: Iterable[str]) -> tuple[HttpRequest, ...]:
+    """Those of option families, and what is asked once for all of them, last."""
+    asked = [question for family in families for question in _questions(family)]
+    return (*asked, SPOTS) if asked else ()
 
 
 def _questions(underlying: str) -> Iterable[HttpRequest]:
@@ -122,23 +143,24 @@ def instruments(body: bytes) -> Discovery:
 
 def _families(lists: Iterable[msgspec.Raw]) -> Discovery:
     names = [name for part in lists for name in _read_names(part)]
-    return Discovery(further=tuple(q for name in dict.fromkeys(names) for q in _questions(name)))
+    return Discovery(further=_all_questions(dict.fromkeys(names)))
 
 
 def why_left_out(instrument: wire.InstrumentState) -> str | None:
     """Reason why an instrument is none of ours, or None."""
+    kind, family = instrument.inst_type, instrument.inst_family
     coin = instrument.uly.partition("-")[0]
-    if instrument.inst_type not in KINDS:
-        return instrument.inst_type[:32] or "no_type"
-    if instrument.state == "test":
-        return "test"
-    if instrument.rule_type not in ORDINARY_RULES:
-        return instrument.rule_type[:32]
-    if instrument.uly and instrument.inst_family not in ("", instrument.uly):
-        return "other_family"  # BTC-USD_UM: margined in dollars
-    if instrument.inst_type == "OPTION" and instrument.settle_ccy != coin:
-        return "linear_option"  # no frame of one was ever seen
-    return None
+    reasons = (
+        (kind not in KINDS, kind[:32] or "no_type"),
+        (instrument.state == "test", "test"),
+        (instrument.rule_type not in ORDINARY_RULES, instrument.rule_type[:32]),
+        (kind == "SPOT" and instrument.quote_ccy not in SPOT_QUOTES, OTHER_QUOTE),
+        # BTC-USD_UM: margined in dollars.
+        (bool(instrument.uly) and family not in ("", instrument.uly), "other_family"),
+        # No frame of one was ever seen.
+        (kind == "OPTION" and instrument.settle_ccy != coin, "linear_option"),
+    )
+    return next((reason for holds, reason in reasons if holds), None)
 
 
 def index_name(listing: Listing) -> str:
@@ -150,8 +172,12 @@ def index_name(listing: Listing) -> str:
 
 
 def _index_listings(listings: Iterable[Listing]) -> list[Listing]:
-    """One INDEX listing per index behind the instruments, in name order."""
-    owners = {index_name(listing): listing.underlying for listing in listings}
+    """One INDEX listing per index behind the instruments, in name order; a spot has none."""
+    owners = {
+        index_name(listing): listing.underlying
+        for listing in listings
+        if listing.kind != ListingKind.SPOT
+    }
     return [
         Listing(
             venue=NAME,
@@ -192,6 +218,8 @@ def _read(entry: bytes) -> Listing | str:
     if reason is not None:
         return reason
     try:
+        if head.inst_type == "SPOT":
+            return _spot_listing(_read_spot(entry))
         return _listing(_read_instrument(entry))
     except (ValueError, RecursionError, SymbolError):
         if head.state != "preopen":
@@ -235,6 +263,27 @@ def _listing(instrument: _Instrument) -> Listing:
         style="european" if option else None,
         lot=instrument.lot_sz,
         settle_window_s=None if kind == ListingKind.PERP else SETTLE_WINDOW_S,
+    )
+    check_listing(listing)
+    return listing
+
+
+def _spot_listing(spot: _Spot) -> Listing:
+    """Turn a spot's fields into ours: sizes are in its base currency.
+
+    Raises:
+        SymbolError: fields that are no listing.
+    """
+    listing = Listing(
+        venue=NAME,
+        symbol=spot.inst_id,
+        kind=ListingKind.SPOT,
+        underlying=spot.base_ccy,
+        multiplier=1.0,
+        price_ccy=spot.quote_ccy,
+        settle="linear",
+        tick=spot.tick_sz,
+        lot=spot.lot_sz,
     )
     check_listing(listing)
     return listing

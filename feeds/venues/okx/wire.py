@@ -190,6 +190,7 @@ class InstrumentState(Struct, gc=False, rename="camel"):
     uly: str = ""
     inst_family: str = ""
     settle_ccy: str = ""
+    quote_ccy: str = ""
     rule_type: str = ""
 
 
