@@ -81,7 +81,7 @@ def capture(venue: str, wanted: dict[str, int], count: int = LISTINGS) -> Captur
         wanted: family of FAMILIES to the number of frames.
         count: of the market's listings.
     """
-    market = Market(SEED, START_NS, count, profile=PROFILES[venue])
+    market = Market(SEED, START_NS, count, profile=PROFILES[venue], spots=False)
     found: defaultdict[str, list[bytes]] = defaultdict(list)
 
     def take(channel: str, content: bytes) -> None:
@@ -106,7 +106,7 @@ def stream(venue: str, words: Collection[str], count: int, start_ns: int) -> Cap
     Raises:
         AssertionError: the market did not give so many.
     """
-    market = Market(SEED, start_ns, LISTINGS, profile=PROFILES[venue])
+    market = Market(SEED, start_ns, LISTINGS, profile=PROFILES[venue], spots=False)
     found: list[bytes] = []
 
     def take(channel: str, content: bytes) -> None:

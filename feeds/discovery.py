@@ -98,7 +98,8 @@ class Discoverer:
         What is missing may be what could not be read. It stays while such an entry holds its name,
         however long: the venue still lists it. Where no entry does, the name may be what cannot be
         read: it stays for `unread_keep_s` and no longer, or one bad entry would keep all others for
-        ever. An index stands in the entries of others and stays with them. What has expired ends.
+        ever. What stands behind a `/` in a name is ours (`BTCUSDT/SPOT`). An index stands in the
+        entries of others and stays with them. What has expired ends.
         """
         missing = [symbol for symbol in listings if symbol not in found]
         if not self.unread:
@@ -113,7 +114,7 @@ class Discoverer:
             if _expired(listings[symbol], now_ns)
             or (
                 listings[symbol].kind != ListingKind.INDEX
-                and symbol.encode() not in texts
+                and symbol.partition("/")[0].encode() not in texts
                 and self._missing_ns[symbol] <= since_ns
             )
         ]

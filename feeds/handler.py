@@ -37,7 +37,7 @@ from feeds.sequence import Change, SequenceState, SequenceTracker, Turn
 from feeds.spots import WITHOUT_OPTIONS, is_followed, lists_spot_alone
 from feeds.symbols import Symbols
 from feeds.tiers import Tiers
-from feeds.venue import ChainQuoter, ChannelOptions, Checksummer, Venue
+from feeds.venue import ChainQuoter, ChannelOptions, Checksummer, PathNamer, Venue
 
 # Frames decoded at once: enough to spread numpy's cost per call, few enough to stay in cache.
 RUN_FRAMES_MAX: Final = 1024
@@ -121,6 +121,7 @@ class VenueHandler:
         self._depth: dict[str, int] = {}
         # (underlying, price currency) -> connection that carries the quotes of its whole chain
         self._chains: dict[tuple[str, str], int] = {}
+        self._apart: set[int] = set()  # connections whose frames have names of their path
         self._recovery = Recovery(venue.symbol_of_channel)
         self._tracker = SequenceTracker()
         self._checked = CheckedBooks(venue.checksum) if isinstance(venue, Checksummer) else None
@@ -139,13 +140,20 @@ class VenueHandler:
         for end in (*others, len(records)):
             for at in range(begin, end, RUN_FRAMES_MAX):
                 run = records[at : min(at + RUN_FRAMES_MAX, end)]
-                self._decode(list(map(_payload, run)), list(map(_rx_ns, run)), stretch)
+                frames = self._named(run) if self._apart else list(map(_payload, run))
+                self._decode(frames, list(map(_rx_ns, run)), stretch)
             if end < len(records):
                 step = self._STEPS.get(records[end].type)
                 if step is not None:
                     step(self, records[end], stretch)
             begin = end + 1
         return stretch.finish()
+
+    def _named(self, run: Sequence[Record]) -> list[bytes]:
+        """Frames with the names of our listings, whichever connection they came on."""
+        assert isinstance(self._venue, PathNamer)
+        named, apart = self._venue.named, self._apart
+        return [named(r.payload) if r.connection in apart else r.payload for r in run]
 
     def _decode(self, frames: Sequence[bytes], rx_ns: Sequence[int], stretch: "_Stretch") -> None:
         decoded = DecodeOut()
@@ -298,6 +306,7 @@ class VenueHandler:
 
     def _connection(self, record: Record, stretch: "_Stretch") -> None:
         if record.name == "open":
+            self._follow_path(record.connection, record.payload)
             stretch.recovering += self._recovery.reopen(
                 record.connection, record.rx_ns, self.symbols
             )
@@ -308,6 +317,12 @@ class VenueHandler:
             self._carrier = {s: c for s, c in self._carrier.items() if c != lost}
             self._depth = {s: c for s, c in self._depth.items() if c != lost}
             self._chains = {chain: c for chain, c in self._chains.items() if c != lost}
+
+    def _follow_path(self, connection: int, path: bytes) -> None:
+        self._apart.discard(connection)
+        venue = self._venue
+        if isinstance(venue, PathNamer) and path.decode(errors="replace") in venue.NAMED_PATHS:
+            self._apart.add(connection)
 
     def _timer(self, record: Record, stretch: "_Stretch") -> None:
         if record.name == "recovered":

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from feeds.budget import HourBudget
 from feeds.channels import ChannelLedger, Order, Purpose, ResyncQueue
 from feeds.secrets import Credentials
-from feeds.venue import Control, Limits, Request, Signer, Stamper, Venue
+from feeds.venue import Control, Limits, PathNamer, Request, Signer, Stamper, Venue
 
 RENEW_AT: Final = 0.95
 RENEW_STEP: Final = 0.01
@@ -287,6 +287,13 @@ def worded(venue: Venue, order: Order, now_ns: int) -> str:
     """Text of an order as it is sent at a time, which some venues want to be told."""
     text = order.request.text
     return venue.stamped(text, now_ns) if isinstance(venue, Stamper) else text
+
+
+def named(venue: Venue, path: str, frame: bytes) -> bytes:
+    """A frame of a path with the names of our channels, where the venue's stand for others too."""
+    if isinstance(venue, PathNamer) and path in venue.NAMED_PATHS:
+        return venue.named(frame)
+    return frame
 
 
 def shut_out(venue: Venue, keys: Credentials | None) -> bool:

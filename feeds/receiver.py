@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from feeds.links import Link, SessionCounts
+from feeds.links import Link, SessionCounts, named
 from feeds.record import RecordType
 from feeds.recorder import Recorder
 from feeds.venue import Control, Headed, Venue
@@ -55,7 +55,7 @@ class Receiver:
         self.counts.bytes += sum(map(len, frames))
         if link.ledger.awaiting:
             for frame in frames:
-                link.ledger.heard(frame)
+                link.ledger.heard(named(self.venue, link.path, frame))
 
     def _take_one(self, link: Link, frame: bytes) -> str | None:
         """Journal, deliver and obey one frame; returns a reply."""
@@ -66,7 +66,7 @@ class Receiver:
         control = self.venue.control(frame)
         if control is None:
             if link.ledger.awaiting:
-                link.ledger.heard(frame)
+                link.ledger.heard(named(self.venue, link.path, frame))
             return None
         counts.notices += control.notice is not None
         counts.replies += control.reply is not None

@@ -14,7 +14,7 @@ class RecordType(IntEnum):
     START = 1  # JSON: software version, config hash, checkpoint or "cold", tick period
     FRAME = 2  # the text frame as received
     HTTP = 3  # the body as received; name = purpose of the request
-    CONNECTION = 4  # name = "open" or "close"; payload = reason, UTF-8
+    CONNECTION = 4  # name = "open" or "close"; payload = its path (""), or the reason; UTF-8
     TIMER = 5  # name = "silence" or "first_data"; payload = channel or empty for the connection
     # name = "recovered"; payload = "whole" or "limit": a lost connection is as it was before
     SUBSCRIPTION = 6  # name = "subscribe", "unsubscribe", "accepted", "missing"; payload = JSON

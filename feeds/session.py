@@ -365,7 +365,8 @@ class VenueSession:
                     await socket.close()
 
     def _open(self, link: Link) -> None:
-        opened = self.recorder.take(RecordType.CONNECTION, link.connection, "open", b"")
+        path = link.path.encode()
+        opened = self.recorder.take(RecordType.CONNECTION, link.connection, "open", path)
         self.counts.connects += 1
         self.given_up -= link.ledger.wanted
         self.subscriber.word(link)

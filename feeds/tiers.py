@@ -54,7 +54,6 @@ def tiers_of(venue: Venue, options: ChannelOptions, *, two: bool) -> Tiers:
             book=options.book,
             book_depth=options.book_depth,
             authenticated=options.authenticated,
-            spots=options.spots,
             quotes=False,
             tickers=False,
             trades=False,

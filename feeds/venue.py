@@ -274,6 +274,23 @@ class ChannelNamer(Protocol):
 
 
 @runtime_checkable
+class PathNamer(Protocol):
+    """A venue that gives different instruments one name, each on sockets of its own path.
+
+    Their listings here have names of their own, in which channels are asked for, too.
+
+    Attributes:
+        NAMED_PATHS: paths whose frames must be named before anything else reads them.
+    """
+
+    NAMED_PATHS: frozenset[str]
+
+    def named(self, frame: bytes) -> bytes:
+        """A frame of such a path with our names in place of the venue's; rubbish stays rubbish."""
+        ...
+
+
+@runtime_checkable
 class Scanned(Protocol):
     """A venue with a byte scanner, which `decode` uses once it is compiled."""
 

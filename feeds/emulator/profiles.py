@@ -134,11 +134,14 @@ BYBIT: Final = Profile(
     "bybit",
     (
         Terms("BTC", "BTC", "BTCUSDT/INDEX", "BTCUSDT", True, "USDT", "USDT",
-              1, 10, 0, 0.01, 0.001, suffix="-USDT"),
+              1, 10, 0, 0.01, 0.001, suffix="-USDT",
+              spot=Pair("BTCUSDT/SPOT", "USDT", 10, 0.000001)),
         Terms("ETH", "ETH", "ETHUSDT/INDEX", "ETHUSDT", True, "USDT", "USDT",
-              10, 100, 0, 0.1, 0.01, suffix="-USDT"),
+              10, 100, 0, 0.1, 0.01, suffix="-USDT",
+              spot=Pair("ETHUSDT/SPOT", "USDT", 100, 0.00001)),
         Terms("SOL", "SOL", "SOLUSDT/INDEX", "SOLUSDT", True, "USDT", "USDT",
-              100, 100, 0, 1.0, 0.1, suffix="-USDT"),
+              100, 100, 0, 1.0, 0.1, suffix="-USDT",
+              spot=Pair("SOLUSDC/SPOT", "USDC", 100, 0.001)),
     ),
     width=1.15, share=0.8, depth=5.0, lag_steps=1,
 )  # fmt: skip

@@ -34,6 +34,34 @@ def frame(content: Any) -> bytes:
     return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+def entry(symbol: str = CALL, **changes: Any) -> dict[str, Any]:
+    """One option in the recorded shape."""
+    return {
+        "symbolId": 394577, "symbol": symbol, "status": "Trading", "baseCoin": "BTC",
+        "quoteCoin": "USDT", "settleCoin": "USDT",
+        "optionsType": "Call" if "-C-" in symbol else "Put",
+        "launchTime": "1789950000000", "deliveryTime": "1813910400000",
+        "deliveryFeeRate": "0.00015",
+        "priceFilter": {"minPrice": "5", "maxPrice": "1110000", "tickSize": "5"},
+        "lotSizeFilter": {"maxOrderQty": "500", "minOrderQty": "0.01", "qtyStep": "0.01"},
+    } | changes  # fmt: skip
+
+
+def perpetual(symbol: str = PERP, **changes: Any) -> dict[str, Any]:
+    """One perpetual in the documented shape."""
+    return {
+        "symbol": symbol, "contractType": "LinearPerpetual", "status": "Trading",
+        "baseCoin": "BTC", "quoteCoin": "USDT", "settleCoin": "USDT", "deliveryTime": "0",
+        "priceFilter": {"tickSize": "0.10"},
+        "lotSizeFilter": {"minOrderQty": "0.001", "qtyStep": "0.001"},
+    } | changes  # fmt: skip
+
+
+def body(*entries: Any, category: str = "option", cursor: str = "") -> bytes:
+    result = {"category": category, "nextPageCursor": cursor, "list": entries}
+    return frame({"retCode": 0, "retMsg": "OK", "result": result, "time": 1})
+
+
 def message(topic: str, kind: str, data: Any, **more: Any) -> bytes:
     return frame({"topic": topic, "type": kind, "ts": 1790373954406, "data": data} | more)
 

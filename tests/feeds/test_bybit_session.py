@@ -25,8 +25,11 @@ from tests.feeds.bybit_frames import (
     PERP,
     PUT,
     SAMPLES,
+    body,
     book,
+    entry,
     frame,
+    perpetual,
     recorded,
     ticker,
     trade,
@@ -36,34 +39,6 @@ from tests.feeds.bybit_frames import (
 
 BYTEX = "ws_rest_bytex_2026-09-26.jsonl"
 EXPIRY_NS = 1_813_910_400_000_000_000  # 2027-06-25 08:00 UTC
-
-
-def entry(symbol: str = CALL, **changes: Any) -> dict[str, Any]:
-    """One option in the recorded shape."""
-    return {
-        "symbolId": 394577, "symbol": symbol, "status": "Trading", "baseCoin": "BTC",
-        "quoteCoin": "USDT", "settleCoin": "USDT",
-        "optionsType": "Call" if "-C-" in symbol else "Put",
-        "launchTime": "1789950000000", "deliveryTime": "1813910400000",
-        "deliveryFeeRate": "0.00015",
-        "priceFilter": {"minPrice": "5", "maxPrice": "1110000", "tickSize": "5"},
-        "lotSizeFilter": {"maxOrderQty": "500", "minOrderQty": "0.01", "qtyStep": "0.01"},
-    } | changes  # fmt: skip
-
-
-def perpetual(symbol: str = PERP, **changes: Any) -> dict[str, Any]:
-    """One perpetual in the documented shape."""
-    return {
-        "symbol": symbol, "contractType": "LinearPerpetual", "status": "Trading",
-        "baseCoin": "BTC", "quoteCoin": "USDT", "settleCoin": "USDT", "deliveryTime": "0",
-        "priceFilter": {"tickSize": "0.10"},
-        "lotSizeFilter": {"minOrderQty": "0.001", "qtyStep": "0.001"},
-    } | changes  # fmt: skip
-
-
-def body(*entries: Any, category: str = "option", cursor: str = "") -> bytes:
-    result = {"category": category, "nextPageCursor": cursor, "list": entries}
-    return frame({"retCode": 0, "retMsg": "OK", "result": result, "time": 1})
 
 
 # ---- instruments ------------------------------------------------------------------------------
@@ -187,7 +162,7 @@ def test_an_instrument_that_cannot_be_listed_is_left_out_alone(changes, reason):
         b'{"retCode":0,"result":{}}',
         b'{"retCode":0}',
         b'{"retCode":10001,"retMsg":"params error","result":{}}',
-        body(category="spot"),
+        body(category="inverse"),
         body({}, cursor="more"),
     ],
 )
@@ -220,11 +195,13 @@ def test_discovery_asks_for_options_and_linear_contracts_of_each_coin_once():
         "instruments SOL linear",
         "instruments BTC option",
         "instruments BTC linear",
+        "instruments spot",
     ]
+    assert requests[-1].path == "/v5/market/instruments-info?category=spot"
     assert requests[0].path == (
         "/v5/market/instruments-info?category=option&baseCoin=SOL&limit=1000"
     )
-    coins = {r.purpose.split()[1] for r in bybit.discovery([])}
+    coins = {r.purpose.split()[1] for r in bybit.discovery([])[:-1]}
     assert coins == {"BTC", "ETH", "SOL", "XRP"}
 
 

@@ -102,6 +102,17 @@ def test_name_must_stand_in_an_entry_as_a_text_of_its_own():
     assert ended(of, NOW_NS + HOUR_NS) == ["named", "expired"]
 
 
+def test_a_name_of_ours_is_held_by_the_venue_s_in_the_entry():
+    of = discoverer()
+    of.unread = [b'{"symbol":"BTCUSDT","status":"Trading","priceFilter":null}']
+    pairs = {
+        name: replace(Toy().listing(name), kind=ListingKind.SPOT)
+        for name in ("BTCUSDT/SPOT", "ETHUSDT/SPOT")
+    }
+    assert of.ended(pairs, (), NOW_NS) == []
+    assert of.ended(pairs, (), NOW_NS + HOUR_NS) == ["ETHUSDT/SPOT"]
+
+
 def test_hour_begins_anew_when_a_listing_was_found_or_everything_could_be_read():
     for readable in (True, False):
         of = discoverer()

@@ -12,7 +12,7 @@ from feeds.emulator.planted import Plant
 from feeds.emulator.profiles import PROFILES
 from feeds.handler import VenueHandler
 from feeds.record import Record, RecordType
-from feeds.spots import is_followed, underlyings_with_options
+from feeds.spots import is_followed, lists_spot_alone, underlyings_with_options
 from feeds.tiers import DepthTier, tiers_of
 from feeds.venue import ChannelOptions
 from feeds.venues import VENUES, deribit
@@ -104,6 +104,11 @@ def test_a_spot_ends_with_the_venue_s_word_and_not_with_an_expiry():
     assert desk.ended == [0, 2]
 
 
+def test_of_a_venue_of_spot_alone_every_pair_is_followed():
+    assert lists_spot_alone(VENUES["binance_spot"])
+    assert [n for n, venue in VENUES.items() if lists_spot_alone(venue)] == ["binance_spot"]
+
+
 def test_without_spots_the_handler_lists_none():
     desk = Desk(spots=False)
     desk.handler.consume(
@@ -125,11 +130,17 @@ async def test_session_and_handler_follow_the_same_spots(name: str):
         assert spots == {x.symbol for x in world.ids if x.kind == ListingKind.SPOT}
         assert len(spots) == 3
         assert all(world.books[symbol].known for symbol in spots)
-        assert world.session.counts.missing == 0
+        counts = world.session.counts
+        assert (counts.missing, counts.given_up, counts.unanswered) == (0, 0, 0)
+        # What owes a first frame is heard, also where the venue names it otherwise.
+        assert counts.first_data_timers == 0
+        assert all(not link.ledger.awaiting for link in world.session.links)
         market = world.server.market
         for symbol in spots:
             market.planter.add(Plant("sweep", symbol, market.now_ns, 600.0, 200.0, 1))
-        await world.run(60)
+        await world.run(120)
+        assert world.wrong() == []
+        assert world.session.counts.first_data_timers == 0
         assert spots & {symbol for symbol, _, _, _ in world.trades}
 
 

@@ -17,8 +17,8 @@ from feeds.handler import HandlerOut
 from feeds.record import Record, RecordType
 from feeds.replay import read_journal
 from scanner import intake as module
-from scanner.config import load
-from scanner.intake import STEP_BYTES, STEP_RECORDS, Intake, _in_order
+from scanner.config import VenueSettings, load
+from scanner.intake import STEP_BYTES, STEP_RECORDS, Intake, _in_order, channel_tiers
 from scanner.pipeline import Pipeline
 from scanner.replay import replay_journal
 from scanner.run import LiveRun
@@ -296,3 +296,8 @@ def test_a_replay_decodes_before_a_tick_what_the_run_had_decoded(tmp_path):
     assert replayed == lived
     assert extra["batch_mismatches"] == 0
     assert extra["feed"] == live.intake.totals()
+
+
+def test_a_venue_s_table_leaves_its_spots_out():
+    assert channel_tiers("deribit", VenueSettings()).base.spots
+    assert not channel_tiers("deribit", VenueSettings(spots=False)).base.spots

@@ -1,8 +1,11 @@
 """Stage 1 of 8, simulated: a server that speaks Bybit's v5 protocol over the market.
 
-GET /v5/market/instruments-info in pages, WebSockets at /v5/public/option and /v5/public/linear. The
-option socket answers a request with the topics it took and those it did not, the linear one with a
-word for all. `u` of a book rises by one with each of its frames.
+GET /v5/market/instruments-info in pages, WebSockets at /v5/public/option, /linear and /spot. The
+option socket answers a request with the topics it took and those it did not, the others with a word
+for all. `u` of a book rises by one with each of its frames.
+
+A perpetual and a spot have one name on the wire. Inside, a spot's topics and its listing end in
+SPOT: whatever goes in or out at the spot socket loses or gains it.
 """
 
 from collections.abc import Sequence
@@ -22,8 +25,13 @@ from feeds.events import Flag, ListingState
 NS_PER_MS: Final = 1_000_000
 PAGE_MAX: Final = 1000
 TOP: Final = "1"  # depth whose frames are whole each time
-BOOKS: Final = {"/option": ("25", "100"), "/linear": (TOP, "50", "200")}
-KINDS: Final = {"/option": ListingKind.OPTION, "/linear": ListingKind.PERP}
+LINEAR_BOOKS: Final = (TOP, "50", "200")
+BOOKS: Final = {"/option": ("25", "100"), "/linear": LINEAR_BOOKS, "/spot": LINEAR_BOOKS}
+KINDS: Final = {
+    "/option": ListingKind.OPTION, "/linear": ListingKind.PERP, "/spot": ListingKind.SPOT,
+}  # fmt: skip
+SPOT: Final = "/SPOT"
+SPOT_ARGS_MAX: Final = 10
 PERPETUAL: Final = "LinearPerpetual"
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -70,14 +78,18 @@ class BybitServer(VenueServer):
             return
         answer: dict[str, Any] = {"success": True, "conn_id": "emulated", "op": call.op}
         first: list[bytes] = []
-        if call.op == "subscribe":
-            here = [name for name in call.args if self._is_of(name, connection.path)]
+        spot = connection.path == "/spot"
+        topics = [name + SPOT for name in call.args] if spot else call.args
+        if spot and len(topics) > SPOT_ARGS_MAX:
+            answer = self._answer(connection, call, [], ["args size >10"])
+        elif call.op == "subscribe":
+            here = [name for name in topics if self._is_of(name, connection.path)]
             accepted, first = self.subscribe(connection, here)
-            failed = [name for name in call.args if name not in accepted]
+            failed = [_on_wire(name) for name in topics if name not in accepted]
             answer = self._answer(connection, call, accepted, failed)
         elif call.op == "unsubscribe":
-            self.unsubscribe(connection, call.args)
-            answer = self._answer(connection, call, call.args, [])
+            self.unsubscribe(connection, topics)
+            answer = self._answer(connection, call, topics, [])
         elif call.op == "ping":
             answer |= {"op": "pong", "ret_msg": "pong", "req_id": call.req_id}
         self.put(connection, _encode(answer), now_ns)
@@ -113,10 +125,12 @@ class BybitServer(VenueServer):
             return word == "publicTrade" and parts[-1] in coins
         if self.market.state[number] != ListingState.LIVE:
             return False
-        option = self.market.universe.kind[number] == ListingKind.OPTION
+        kind = self.market.universe.kind[number]
         if word == "orderbook":
-            return parts[0] in BOOKS["/option" if option else "/linear"]
-        return word == "tickers" or (word == "publicTrade" and not option)
+            return parts[0] in next(BOOKS[path] for path, of in KINDS.items() if of == kind)
+        if word == "tickers":
+            return bool(kind != ListingKind.SPOT)  # the venue has some, without a mark
+        return bool(word == "publicTrade" and kind != ListingKind.OPTION)
 
     def first(self, channel: str) -> Sequence[bytes]:
         """The book's snapshot, the present ticker."""
@@ -159,7 +173,7 @@ class BybitServer(VenueServer):
         new = standing(books, step.touched)
         for number, before, after in zip(step.touched.tolist(), old, new, strict=True):
             symbol = self.market.universe.listings[number].symbol
-            for depth in (d for depths in BOOKS.values() for d in depths):
+            for depth in dict.fromkeys(d for depths in BOOKS.values() for d in depths):
                 name = f"orderbook.{depth}.{symbol}"
                 if name not in self.listened:
                     continue
@@ -173,7 +187,8 @@ class BybitServer(VenueServer):
             self.deliver(channel, frame)
 
     def _frame(self, topic: str, kind: str, data: Any, **more: Any) -> bytes:
-        return _encode({"topic": topic, "ts": self._now_ms(), "type": kind, "data": data} | more)
+        head = {"topic": _on_wire(topic), "ts": self._now_ms(), "type": kind, "data": data}
+        return _encode(head | more)
 
     def _now_ms(self, before_ns: int = 0) -> int:
         return (self.market.now_ns - before_ns) // NS_PER_MS + self.skew_ms
@@ -182,9 +197,10 @@ class BybitServer(VenueServer):
         self, topic: str, number: int, kind: str, bids: list[Level], asks: list[Level]
     ) -> bytes:
         update = int(self._update[number])
+        item = self.market.universe.listings[number]
         data = {
-            "s": self.market.universe.listings[number].symbol, "b": _texts(bids),
-            "a": _texts(asks), "u": update, "seq": int(self.market.books.change_id[number]),
+            "s": _on_wire(item.symbol), "b": _texts(item, bids),
+            "a": _texts(item, asks), "u": update, "seq": int(self.market.books.change_id[number]),
         }  # fmt: skip
         return self._frame(topic, kind, data, cts=self._now_ms(STEP_NS // 10))
 
@@ -207,8 +223,8 @@ class BybitServer(VenueServer):
         price, size = print_of(self.market.books, trade)
         return {
             "i": f"{trade.trade_id:032x}", "T": self._now_ms(STEP_NS * 9 // 10),
-            "p": f"{price:.2f}", "v": f"{size:.3f}", "S": "Buy" if trade.side > 0 else "Sell",
-            "seq": trade.trade_id, "s": item.symbol, "BT": bool(trade.flags & Flag.BLOCK),
+            "p": f"{price:.2f}", "v": _size(item, size), "S": "Buy" if trade.side > 0 else "Sell",
+            "seq": trade.trade_id, "s": _on_wire(item.symbol), "BT": bool(trade.flags & Flag.BLOCK),
         }  # fmt: skip
 
     async def _instruments(self, request: web.Request) -> web.Response:
@@ -231,7 +247,18 @@ class BybitServer(VenueServer):
         return web.Response(body=_encode(body), content_type="application/json")
 
 
+def _on_wire(name: str) -> str:
+    return name.removesuffix(SPOT)
+
+
 def _instrument(item: Listing) -> dict[str, Any]:
+    if item.kind == ListingKind.SPOT:
+        return {
+            "symbol": _on_wire(item.symbol), "status": "Trading", "baseCoin": item.underlying,
+            "quoteCoin": item.price_ccy, "innovation": "0", "marginTrading": "utaOnly",
+            "priceFilter": {"tickSize": f"{item.tick:g}"},
+            "lotSizeFilter": {"basePrecision": f"{item.lot:.6f}", "minOrderQty": f"{item.lot:.6f}"},
+        }  # fmt: skip
     fields: dict[str, Any] = {
         "symbol": item.symbol, "status": "Trading", "baseCoin": item.underlying,
         "quoteCoin": item.price_ccy, "settleCoin": item.price_ccy,
@@ -270,8 +297,12 @@ def _tops(sides: Sides) -> Sides:
     return Sides(sides.bids[:1], sides.asks[:1])
 
 
-def _texts(levels: list[Level]) -> list[list[str]]:
-    return [[f"{price:.2f}", f"{size:.3f}"] for price, size in levels]
+def _texts(item: Listing, levels: list[Level]) -> list[list[str]]:
+    return [[f"{price:.2f}", _size(item, size)] for price, size in levels]
+
+
+def _size(item: Listing, size: float) -> str:
+    return f"{size:.6f}" if item.kind == ListingKind.SPOT else f"{size:.3f}"
 
 
 def _iv(value: float) -> str:

@@ -3,7 +3,9 @@
 Every function is pure: the same listings and options give the same texts.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -13,11 +15,14 @@ from feeds.plans import connections, requests, within
 from feeds.venue import ChannelOptions, ConnectionPlan, Control, Limits, Request
 from feeds.venues.bybit import wire
 from feeds.venues.bybit.decode import PREFIX
-from feeds.venues.bybit.universe import NAME
+from feeds.venues.bybit.universe import NAME, SPOT_SUFFIX
 
 WS_URL: str = "wss://stream.bybit.com/v5/public"
 OPTION_PATH: Final = "/option"
 LINEAR_PATH: Final = "/linear"
+SPOT_PATH: Final = "/spot"
+# BTCUSDT is a perpetual on one path and a spot on the other, in channels and frames of one shape.
+NAMED_PATHS: Final = frozenset({SPOT_PATH})
 
 LIMITS: Limits = Limits(
     channels_per_request=450,
@@ -39,12 +44,21 @@ FIRST_REQUEST_ID: Final = 1001
 # Depths of the channels of changes, shallow and deep. On the option socket, 1 and 50 are accepted
 # and stay silent.
 OPTION_DEPTHS: Final = (25, 100)
-LINEAR_DEPTHS: Final = (50, 200)
+LINEAR_DEPTHS: Final = (50, 200)  # and of spots
+SPOT_ARGS_MAX: Final = 10  # "for each subscription request sent to one connection"
 NOTICE_MAX_CHARS: Final = 512
 
 _ENDS_OF_OPTION: Final = tuple(r + s for r in ("-C", "-P") for s in ("", "-USDT", "-USDC"))
-_QUOTES_OF_LINEAR: Final = ("USDT", "USDC", "PERP")
+_ENDS_OF_ONE: Final = ("USDT", "USDC", "PERP", SPOT_SUFFIX)
 _PING: Final = '{"op":"ping"}'
+# Where a frame names its instrument.
+_NAMES: Final = re.compile(rb'("(?:topic|s|symbol)"\s*:\s*"[^"]*)"')
+_NAMED: Final = rb"\1" + SPOT_SUFFIX.encode() + b'"'
+_KINDS: Final = {
+    OPTION_PATH: (ListingKind.OPTION,),
+    LINEAR_PATH: (ListingKind.PERP, ListingKind.FUTURE, ListingKind.INDEX),
+    SPOT_PATH: (ListingKind.SPOT,),
+}
 
 
 def subscriptions(
@@ -52,7 +66,7 @@ def subscriptions(
 ) -> tuple[ConnectionPlan, ...]:
     """Cut the channels of the listings into requests and connections within the limits.
 
-    The plan does not depend on the order of the listings. On each of the two paths trades come
+    The plan does not depend on the order of the listings. On each of the three paths trades come
     first, then tickers, then books.
 
     Raises:
@@ -61,10 +75,10 @@ def subscriptions(
     """
     ordered = sorted(listings, key=lambda listing: listing.symbol)
     plans: tuple[ConnectionPlan, ...] = ()
-    for path, of_options in ((OPTION_PATH, True), (LINEAR_PATH, False)):
-        some = [one for one in ordered if (one.kind == ListingKind.OPTION) == of_options]
+    for path, kinds in _KINDS.items():
+        channels = _channels([one for one in ordered if one.kind in kinds], options)
         plans += connections(
-            NAME, _channels(some, options), limits, _subscribe, FIRST_REQUEST_ID,
+            NAME, channels, _limits_of(channels, limits), _subscribe, FIRST_REQUEST_ID,
             measure=_unsubscribe, path=path, first_connection=len(plans),
         )  # fmt: skip
     return within(NAME, plans, limits)
@@ -89,7 +103,19 @@ def unsubscribe(channels: Sequence[str], limits: Limits, request_id: int) -> tup
     Raises:
         SessionError: one channel alone is longer than a request may be.
     """
-    return requests(NAME, channels, limits, _unsubscribe, request_id)
+    return requests(NAME, channels, _limits_of(channels, limits), _unsubscribe, request_id)
+
+
+def named(frame: bytes) -> bytes:
+    """A frame of the spot socket with the names of our listings, which end in SPOT_SUFFIX.
+
+    One with an escape, which no name of the venue has, is cut to an error: read, it might name the
+    perpetual.
+
+    >>> named(b'{"topic":"orderbook.1.BTCUSDT","data":{"s":"BTCUSDT","u":5}}')
+    b'{"topic":"orderbook.1.BTCUSDT/SPOT","data":{"s":"BTCUSDT/SPOT","u":5}}'
+    """
+    return frame[:1] if b"\\" in frame else _NAMES.sub(_NAMED, frame)
 
 
 def hello() -> tuple[str, ...]:
@@ -105,7 +131,7 @@ def ping() -> str:
 def control(frame: bytes) -> Control | None:
     """Say what a session must do about a frame; None for market data and rubbish.
 
-    The option socket answers with the names of the channels, the linear one with the request id.
+    The option socket answers with the names of the channels, the others with the request id.
     """
     if frame.startswith(MARKET_HEADS):
         return None
@@ -130,14 +156,16 @@ def symbol_of_channel(channel: str) -> str | None:
     'XRP-30OCT26-0.4-P-USDT'
     >>> symbol_of_channel("publicTrade.BTC") is None, symbol_of_channel("publicTrade.BTCUSDT")
     (True, 'BTCUSDT')
+    >>> symbol_of_channel("publicTrade.BTCUSDT/SPOT")
+    'BTCUSDT/SPOT'
     """
     topic, _, rest = channel.partition(".")
     if topic == "orderbook":
         return rest.partition(".")[2] or None
     if topic == "tickers":
         return rest or None
-    of_linear = "-" in rest or rest.endswith(_QUOTES_OF_LINEAR)
-    return rest if topic == "publicTrade" and of_linear else None
+    of_one = "-" in rest or rest.endswith(_ENDS_OF_ONE)
+    return rest if topic == "publicTrade" and of_one else None
 
 
 def owes_first_frame(channel: str) -> bool:
@@ -161,7 +189,8 @@ def _channels(listings: Sequence[Listing], options: ChannelOptions) -> list[str]
             continue
         if options.trades:
             trades.append(f"publicTrade.{listing.underlying if option else symbol}")
-        if options.tickers or (options.marks and option):
+        wanted = options.tickers or (options.marks and option)
+        if wanted and listing.kind != ListingKind.SPOT:  # whose ticker has no mark
             tickers.append(f"tickers.{symbol}")
         if options.quotes:
             quotes += _quotes(symbol, options)
@@ -186,6 +215,14 @@ def _quotes(symbol: str, options: ChannelOptions) -> Iterator[str]:
         yield f"orderbook.1.{symbol}"
 
 
+def _limits_of(channels: Collection[str], limits: Limits) -> Limits:
+    """Limits for channels of one path."""
+    if not any(channel.endswith(SPOT_SUFFIX) for channel in channels):
+        return limits
+    most = min(limits.channels_per_request, SPOT_ARGS_MAX)
+    return replace(limits, channels_per_request=most)
+
+
 def _is_option(symbol: str) -> bool:
     return symbol.endswith(_ENDS_OF_OPTION)
 
@@ -199,7 +236,8 @@ def _unsubscribe(request_id: int, channels: tuple[str, ...]) -> Request:
 
 
 def _text(op: str, request_id: int, channels: tuple[str, ...]) -> str:
-    message = {"req_id": str(request_id), "op": op, "args": channels}
+    args = [channel.removesuffix(SPOT_SUFFIX) for channel in channels]
+    message = {"req_id": str(request_id), "op": op, "args": args}
     return msgspec.json.encode(message).decode()
 
 

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from feeds.contract import E9, INT64_MAX, Listing, ListingKind, check_listing
 from feeds.errors import FrameError, SymbolError
 from feeds.grammar import ParsedSymbol, parse
+from feeds.spots import OTHER_QUOTE, SPOT_QUOTES
 from feeds.venue import Discovery, HttpRequest
 
 NAME: str = "bybit"
@@ -24,6 +25,7 @@ PAGE: Final = 1000  # the most that the venue gives at once
 SETTLE_WINDOW_S: Final = 1800.0
 INDEX_TICK: Final = 1e-8  # finest step seen in recorded index prices
 NS_PER_MS: Final = 1_000_000
+SPOT_SUFFIX: Final = "/SPOT"  # a spot has the name of a perpetual
 KINDS: Final = {"LinearPerpetual": ListingKind.PERP, "LinearFutures": ListingKind.FUTURE}
 
 Positive = Annotated[float, Meta(gt=0, le=1e12)]
@@ -53,12 +55,23 @@ class _Instrument(Struct, gc=False, rename="camel"):
     contract_type: str | None = None
 
 
+class _Spot(Struct, gc=False, rename="camel"):
+    """The same of a pair, which neither settles nor ends."""
+
+    symbol: str
+    status: str
+    base_coin: str
+    quote_coin: str
+    price_filter: _PriceFilter
+    lot_size_filter: _LotSizeFilter
+
+
 class _Coin(Struct, gc=False, rename="camel"):
     base_coin: str
 
 
 class _Result(Struct, gc=False, rename="camel"):
-    category: Literal["option", "linear"]
+    category: Literal["option", "linear", "spot"]
     list: list[msgspec.Raw]
     next_page_cursor: Annotated[str, Meta(max_length=1024)] = ""
 
@@ -72,23 +85,29 @@ class _Body(Struct, gc=False, rename="camel"):
 _read_body: Final = msgspec.json.Decoder(_Body).decode
 _read_result: Final = msgspec.json.Decoder(_Result).decode
 _read_instrument: Final = msgspec.json.Decoder(_Instrument, strict=False).decode
+_read_spot: Final = msgspec.json.Decoder(_Spot, strict=False).decode
 _read_coin: Final = msgspec.json.Decoder(_Coin).decode
 
 
 def discovery(underlyings: Sequence[str]) -> tuple[HttpRequest, ...]:
-    """GETs whose bodies list options, perpetuals and futures of some coins; of COINS if none."""
-    return tuple(
+    """GETs whose bodies list options, perpetuals and futures of some coins; of COINS if none.
+
+    The spots of all coins come last: the venue gives them at once, and not by coin.
+    """
+    asked = tuple(
         _question(category, coin)
         for coin in dict.fromkeys(underlyings or COINS)
         for category in ("option", "linear")
     )
+    return (*asked, HttpRequest("instruments spot", "/v5/market/instruments-info?category=spot"))
 
 
 def instruments(body: bytes) -> Discovery:
     """Read one page of instruments-info; index listings of its perpetuals come last.
 
     Entries that cannot be read are counted in `left_out` as `malformed`, those that do not trade
-    under their status, inverse contracts under their type. Names that contradict the fields are
+    under their status, inverse contracts under their type, spots in another currency than those of
+    feeds/spots.py as `other_quote`. Names that contradict the fields are
     reported in `conflicts`, and the fields are trusted; the strike is in the name alone.
 
     Raises:
@@ -107,7 +126,7 @@ def instruments(body: bytes) -> Discovery:
         raise FrameError(f"{NAME} instruments-info: {error}", body) from error
     found = Discovery(following=_following(result, body))
     for entry in result.list:
-        _add(bytes(entry), found)
+        _add(bytes(entry), result.category, found)
     found.listings += [_index(perp) for perp in found.listings if perp.kind == ListingKind.PERP]
     return found
 
@@ -135,8 +154,8 @@ def _following(result: _Result, body: bytes) -> HttpRequest | None:
     Raises:
         FrameError: there is a next page, and no telling of which coin.
     """
-    if not result.next_page_cursor or not result.list:
-        return None
+    if not result.next_page_cursor or not result.list or result.category == "spot":
+        return None  # of spots there is one page, whatever a cursor says
     try:
         coin = _read_coin(result.list[0]).base_coin
     except (ValueError, RecursionError) as error:
@@ -144,14 +163,17 @@ def _following(result: _Result, body: bytes) -> HttpRequest | None:
     return _question(result.category, coin, result.next_page_cursor)
 
 
-def _add(entry: bytes, found: Discovery) -> None:
+def _add(entry: bytes, category: str, found: Discovery) -> None:
     try:
-        instrument = _read_instrument(entry)
+        instrument = (_read_spot if category == "spot" else _read_instrument)(entry)
         reason = _why_left_out(instrument)
         if reason is not None:
             found.leave_out(reason)
             return
-        listing, conflict = _listing(instrument)
+        if isinstance(instrument, _Spot):
+            listing, conflict = _spot(instrument), None
+        else:
+            listing, conflict = _listing(instrument)
         check_listing(listing)
     except (ValueError, RecursionError, SymbolError):
         found.fail(entry)
@@ -161,9 +183,11 @@ def _add(entry: bytes, found: Discovery) -> None:
         found.conflicts.append(conflict)
 
 
-def _why_left_out(instrument: _Instrument) -> str | None:
+def _why_left_out(instrument: _Instrument | _Spot) -> str | None:
     if instrument.status != "Trading":
         return instrument.status[:32].lower()
+    if isinstance(instrument, _Spot):
+        return None if instrument.quote_coin in SPOT_QUOTES else OTHER_QUOTE
     kind = instrument.contract_type
     if instrument.options_type is None and kind is not None and kind not in KINDS:
         return kind[:32]
@@ -206,6 +230,21 @@ def _listing(instrument: _Instrument) -> tuple[Listing, str | None]:
         settle_window_s=None if kind == ListingKind.PERP else SETTLE_WINDOW_S,
     )
     return listing, _conflict(listing, parsed) if parsed else None
+
+
+def _spot(spot: _Spot) -> Listing:
+    """Turn the fields of a pair into ours: sizes are in its base coin."""
+    return Listing(
+        venue=NAME,
+        symbol=spot.symbol + SPOT_SUFFIX,
+        kind=ListingKind.SPOT,
+        underlying=spot.base_coin,
+        multiplier=1.0,
+        price_ccy=spot.quote_coin,
+        settle="linear",
+        tick=spot.price_filter.tick_size,
+        lot=spot.lot_size_filter.min_order_qty,
+    )
 
 
 def _conflict(option: Listing, parsed: ParsedSymbol) -> str | None:
