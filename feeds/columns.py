@@ -185,6 +185,14 @@ class Batch:
         if count:
             self._skipped[reason] = self._skipped.get(reason, 0) + count
 
+    def frames_of(self, indexes: list[int], counts: list[int]) -> Ints:
+        """Frame index of every entry of some messages, by how many each has.
+
+        A message without any is counted as skipped for `no_entries`.
+        """
+        self.skip("no_entries", counts.count(0))
+        return np.repeat(ints(indexes), ints(counts))
+
     def known(
         self, entries: list[E], frames: Ints, reason_of: Callable[[E], str] = _unknown_symbol
     ) -> tuple[list[E], Ints, Ints]:

@@ -203,7 +203,8 @@ class DecodeOut:
     lifecycle: notices in the order of the frames.
     errors: the first `errors_kept` bad frames; `error_count` counts all of them.
     skipped: reason -> count of frames that are valid and carry nothing for us
-        (acknowledgements, heartbeats, an instrument kind that is not scanned).
+        (acknowledgements, heartbeats, an instrument kind that is not scanned; `no_entries`: a
+        message that lists nothing).
     """
 
     errors_kept: int = 16

@@ -123,12 +123,13 @@ def test_prints_are_told_from_either_side_and_the_last_hundred_are_left_out():
     # These were written in nanoseconds.
     assert out.rows.view()["ex_ns"][0] == 1745457580258000000
     assert out.trade_keys == [100118000001462723 + at for at in range(4)]
-    assert out.skipped == {"trade_snapshot": 1}
+    assert out.skipped == {"trade_snapshot": 1, "no_entries": 1}
 
 
 def test_all_recorded_frames_are_accounted_for():
     out = clean(recorded(), RECORDED_IDS)
-    assert out.skipped == {"trade_snapshot": 1, "heartbeat": 2, "no_data": 1}
+    wanted = {"trade_snapshot": 1, "heartbeat": 2, "no_data": 1, "no_entries": 1}
+    assert out.skipped == wanted
     assert (out.frames.count, out.tickers.count, len(out.trade_keys)) == (2, 5, 4)
     assert clean(recorded(), {}).skipped["unknown_symbol"] == 2 + 2 + 5 + 4
 

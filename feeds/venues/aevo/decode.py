@@ -138,11 +138,11 @@ def _entries(
     messages: list[Any], indexes: list[int], batch: Batch
 ) -> tuple[list[Any], Any, Any, Any]:
     """Entries of all messages about listings of ours: they, their frames, listings and times."""
-    counts = ints([len(m.data.tickers) for m in messages])
+    counts = [len(m.data.tickers) for m in messages]
     times = dict(zip(indexes, (m.data.timestamp for m in messages), strict=True))
     found, frames, listings = batch.known(
         list(chain.from_iterable(m.data.tickers for m in messages)),
-        np.repeat(ints(indexes), counts),
+        batch.frames_of(indexes, counts),
     )
     return found, frames, listings, ints([times[frame] for frame in frames.tolist()])
 

@@ -184,10 +184,7 @@ def _flat(
     messages: Sequence[list[Any]], indexes: list[int], batch: Batch
 ) -> tuple[list[Any], Ints, Ints]:
     """Entries of whole messages about listings of ours, their frames and their listing ids."""
-    for message in messages:
-        if not message:
-            batch.skip("no_entries")
-    frames = np.repeat(ints(indexes), ints(list(map(len, messages))))
+    frames = batch.frames_of(indexes, list(map(len, messages)))
     return batch.known(list(chain.from_iterable(messages)), frames)
 
 

@@ -161,7 +161,7 @@ def _add_quotes(quotes: list[wire.Level1], indexes: list[int], batch: Batch) -> 
 def _add_trades(found: list[wire.Trades], indexes: list[int], batch: Batch) -> None:
     """Add the prints of all messages."""
     trades = [trade for message in found for trade in message.trades]
-    owners = np.repeat(ints(indexes), ints([len(message.trades) for message in found]))
+    owners = batch.frames_of(indexes, [len(message.trades) for message in found])
     trades, frames, listings = batch.known(trades, owners)
     block = batch.block(frames, listings, _ns([t.time for t in trades]))
     block[SEQ], block[SEQ_PREV] = 0, NO_PREVIOUS

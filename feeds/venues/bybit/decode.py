@@ -198,7 +198,7 @@ def _add_indexes(tickers: list[wire.Ticker], frames: Ints, ex_ns: Ints, batch: B
 def _add_trades(indexes: list[int], batch: Batch) -> None:
     """Add prints."""
     messages, indexes = _read(wire.read_trades, indexes, batch)
-    frames = np.repeat(ints(indexes), ints([len(m.data) for m in messages]))
+    frames = batch.frames_of(indexes, [len(m.data) for m in messages])
     trades, frames, listings = batch.known(
         list(chain.from_iterable(m.data for m in messages)), frames
     )

@@ -120,7 +120,7 @@ def _add_values(indexes: list[int], values: list[Any], batch: Batch) -> None:
 
 def _add_chains(indexes: list[int], chains: list[Any], batch: Batch) -> None:
     """Add the options of chains; the volatility of a side that nobody quotes is none."""
-    frames = np.repeat(ints(indexes), ints([len(entries) for entries in chains]))
+    frames = batch.frames_of(indexes, [len(entries) for entries in chains])
     entries, frames, listings = batch.known(list(chain.from_iterable(chains)), frames)
     nothing: list[float | None] = [None] * len(entries)
     columns = _columns(entries, nothing, _side_iv(entries, "bid"), _side_iv(entries, "ask"),
@@ -154,7 +154,7 @@ def _columns(
 
 def _add_trades(indexes: list[int], lists: list[Any], batch: Batch) -> None:
     """Add the prints of all messages, oldest first, but for those of the past."""
-    frames = np.repeat(ints(indexes), ints([len(prints) for prints in lists]))
+    frames = batch.frames_of(indexes, [len(prints) for prints in lists])
     ordered = list(chain.from_iterable(map(_oldest_first, lists)))
     trades, frames, listings = batch.known(ordered, frames)
     times = _times_ns(trades)

@@ -209,8 +209,8 @@ def _add_v2_tickers(messages: list[wire.V2Ticker], indexes: list[int], batch: Ba
 
 def _add_tickers(messages: list[wire.Ticker], indexes: list[int], batch: Batch) -> None:
     """Add tickers of the short dialect, each of one or many instruments."""
-    counts = ints([len(m.entries) for m in messages])
-    owners = np.repeat(np.arange(len(messages)), counts)
+    counts = [len(m.entries) for m in messages]
+    owners = batch.frames_of(list(range(len(messages))), counts)
     entries = [entry for message in messages for entry in message.entries]
     entries, owners, listings = batch.known(entries, owners)
     times = _ns([m.time for m in messages])[owners]

@@ -151,7 +151,7 @@ def add_trades(indexes: list[int], batch: Batch) -> None:
     """Add the prints of all messages."""
     messages, indexes = batch.read_or_fail(wire.read_trades, indexes)
     trades = list(chain.from_iterable(messages))
-    frames = np.repeat(ints(indexes), ints(list(map(len, messages))))
+    frames = batch.frames_of(indexes, list(map(len, messages)))
     trades, frames, listings = batch.known(trades, frames, _why_unlisted)
     block = batch.block(frames, listings, _times_ns(trades))
     block[SEQ] = ints([t.trade_seq for t in trades])
@@ -219,7 +219,7 @@ def add_marks(indexes: list[int], batch: Batch) -> None:
     """Add mark prices of whole option chains; volatilities are fractions already."""
     messages, indexes = batch.read_or_fail(wire.read_marks, indexes)
     marks = list(chain.from_iterable(messages))
-    frames = np.repeat(ints(indexes), ints(list(map(len, messages))))
+    frames = batch.frames_of(indexes, list(map(len, messages)))
     marks, frames, listings = batch.known(marks, frames)
     values = np.full((len(TICKER_FIELDS), len(marks)), np.nan)
     values[TICKER_FIELDS.index("mark")] = floats([m.mark_price for m in marks])

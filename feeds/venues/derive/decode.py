@@ -133,7 +133,7 @@ def _add_quotes(messages: list[wire.Ticker], frames: Ints, listings: Ints, batch
 def _add_trades(indexes: list[int], batch: Batch) -> None:
     """Add the prints of all messages."""
     messages, indexes = batch.read_or_fail(wire.read_trades, indexes)
-    frames = np.repeat(ints(indexes), ints(list(map(len, messages))))
+    frames = batch.frames_of(indexes, list(map(len, messages)))
     trades, frames = _takers(list(chain.from_iterable(messages)), frames, batch)
     trades, frames, listings = batch.known(trades, frames)
     block = batch.block(frames, listings, _times_ns(trades))
@@ -162,7 +162,7 @@ def _takers(trades: list[wire.Trade], frames: Ints, batch: Batch) -> tuple[list[
 def _add_spot_feeds(indexes: list[int], batch: Batch) -> None:
     """Add spot prices, as marks of the index listings."""
     messages, indexes = batch.read_or_fail(wire.read_spot_feeds, indexes)
-    frames = np.repeat(ints(indexes), ints([len(m.feeds) for m in messages]))
+    frames = batch.frames_of(indexes, [len(m.feeds) for m in messages])
     entries = [
         wire.IndexPrice(index_name(currency), m.timestamp, feed.price)
         for m in messages

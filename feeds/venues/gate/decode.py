@@ -180,7 +180,7 @@ def _add_tickers(framed: list[_Framed], batch: Batch) -> None:
 def _add_trades(framed: list[_Framed], batch: Batch) -> None:
     """Add prints; a negative size is a taker that sold."""
     prints, framed = _read(wire.read_trades, framed, batch)
-    frames = np.repeat(_indexes(framed), ints([len(some) for some in prints]))
+    frames = batch.frames_of(_indexes(framed).tolist(), [len(some) for some in prints])
     trades, frames, listings = batch.known(list(chain.from_iterable(prints)), frames)
     block = batch.block(frames, listings, ints([t.time_ms for t in trades]) * NS_PER_MS)
     block[SEQ], block[SEQ_PREV], block[CODE] = 0, NO_PREVIOUS, TRADE_CODE

@@ -96,7 +96,7 @@ def _entries(
     """Entries of all messages, and the frame of each."""
     messages, indexes = read(reader, indexes, batch)
     entries = list(chain.from_iterable(m.data for m in messages))
-    return entries, np.repeat(ints(indexes), ints([len(m.data) for m in messages]))
+    return entries, batch.frames_of(indexes, [len(m.data) for m in messages])
 
 
 def _times_ns(entries: Sequence[_Timed]) -> Ints:

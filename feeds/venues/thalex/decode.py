@@ -154,8 +154,8 @@ def _add_options(indexes: list[int], batch: Batch) -> None:
         for m in messages
         for name, option in m.notification.tickers.items()
     ]
-    counts = ints([len(m.notification.tickers) for m in messages])
-    entries, frames, listings = batch.known(entries, np.repeat(ints(indexes), counts))
+    counts = [len(m.notification.tickers) for m in messages]
+    entries, frames, listings = batch.known(entries, batch.frames_of(indexes, counts))
     options = [entry.content for entry in entries]
     times = ints([wire.nanoseconds(option.time) for option in options])
     sides = [side or _NONE for option in options for side in (option.bid, option.ask)]
@@ -193,16 +193,13 @@ def _add_quotes(sides: Sequence[Sequence[float]], block: Ints, batch: Batch) -> 
 def _add_trades(indexes: list[int], batch: Batch) -> None:
     """Add prints, but for those of before the subscription."""
     messages, indexes = batch.messages(wire.read_trades, indexes)
-    frames, trades, keys = [], [], []
-    for index, message in zip(indexes, messages, strict=True):
-        if message.snapshot:
-            batch.skip("older_trades")
-            continue
-        frames += [index] * len(message.notification)
-        trades += message.notification
-        keys += _keys(message.notification)
+    batch.skip("older_trades", sum(message.snapshot for message in messages))
+    new = [(index, m) for index, m in zip(indexes, messages, strict=True) if not m.snapshot]
+    frames = batch.frames_of([index for index, _ in new], [len(m.notification) for _, m in new])
+    trades = [trade for _, message in new for trade in message.notification]
+    keys = [key for _, message in new for key in _keys(message.notification)]
     keyed = [wire.KeyedTrade(t.instrument_name, t, k) for t, k in zip(trades, keys, strict=True)]
-    keyed, found, listings = batch.known(keyed, ints(frames))
+    keyed, found, listings = batch.known(keyed, frames)
     prints = [one.content for one in keyed]
     block = batch.block(found, listings, ints([wire.nanoseconds(t.time) for t in prints]))
     block[SEQ], block[SEQ_PREV] = 0, NO_PREVIOUS
@@ -242,6 +239,8 @@ def _add_turns(indexes: list[int], batch: Batch) -> None:
         if message.snapshot:
             batch.skip("instruments")
             continue
+        if not any(turn.added or turn.removed for turn in message.notification):
+            batch.skip("no_entries")
         rx_ns = int(batch.received[index])
         for turn in message.notification:
             for named, state in (
