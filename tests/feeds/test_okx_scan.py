@@ -107,6 +107,7 @@ LEFT = {
     "book of nothing": frame_of(
         "books:", {"asks": [], "bids": [], "ts": "1"}, action="update"
     ).replace(b',"instId":""', b""),
+    "arg twice": update().replace(b',"data"', b',"arg":{"instId":"%s"},"data"' % PUT.encode()),
     "instrument twice": update().replace(b'"},"action"', b'","instId":"X"},"action"'),
     "key twice": update().replace(b'"seqId":9', b'"seqId":9,"seqId":9'),
     "print's key twice": trades(trade()).replace(b'"px":', b'"px":"1","px":'),

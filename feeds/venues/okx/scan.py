@@ -99,8 +99,8 @@ _NOTHING: Final = np.uint64(0)
 
 # Keys in the order in which the venue sends them; those without a use are skipped soonest so.
 _ARG_KEYS: Final = keys_of("instId", "instFamily", "uly", "instType")
-_MESSAGE_KEYS: Final = keys_of("action", "data")
-_ACTION, _DATA = range(2)
+_MESSAGE_KEYS: Final = keys_of("action", "data", "arg")
+_ACTION, _DATA, _ARG = range(3)
 _BOOK_KEYS: Final = keys_of("asks", "bids", "ts", "checksum", "prevSeqId", "seqId", "instId")
 _ASKS, _BIDS, _TIME, _, _PREVIOUS, _SEQUENCE = range(6)
 _BOOK_NEEDED: Final = 2**_ASKS + 2**_BIDS + 2**_TIME
@@ -210,8 +210,8 @@ def _book(
     seen, guess = 0, 0
     while at != REFUSED and byte_at(at) != CLOSE_OBJECT:
         found, bit, at = member(at, _MESSAGE_KEYS, guess)
-        if at == REFUSED or seen & bit:
-            return REFUSED, row
+        if at == REFUSED or seen & bit or found == _ARG:
+            return REFUSED, row  # a second arg would be the one that counts
         if found == _ACTION and channel == _BOOKS:
             action, at = find(at, _TEXTS, _SNAPSHOT)
             if action > _UPDATE:
