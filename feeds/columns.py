@@ -388,8 +388,8 @@ def _places_and_faults(
 ) -> tuple[Ints, NDArray[np.bool_]]:
     """Place of each row on its side of its snapshot, 0 outside snapshots; and which are faulty.
 
-    A snapshot is faulty if a level is out of price order, there twice, or without a size: the
-    place of a level means nothing in an unordered book.
+    A snapshot is faulty if a level is out of price order, there twice, or without a size that is
+    one in a row, too: the place of a level means nothing in an unordered book.
     """
     rows_of = updates[BID_ROWS] + updates[ASK_ROWS]
     owner = np.repeat(np.arange(len(rows_of)), rows_of)
@@ -400,7 +400,7 @@ def _places_and_faults(
     place = np.where(bid, place, place - bids)
     of_snapshot = snapshot[owner]
     bad = np.zeros(len(rows_of), np.bool_)
-    bad[owner[of_snapshot & ~(sizes > 0)]] = True
+    bad[owner[of_snapshot & ~(sizes.astype(np.float32) > 0)]] = True
     worse = np.where(bid[1:], prices[1:] < prices[:-1], prices[1:] > prices[:-1])
     bad[owner[1:][of_snapshot[1:] & (place[1:] > 0) & ~worse]] = True
     return np.where(of_snapshot, place, 0), bad

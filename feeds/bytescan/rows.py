@@ -159,7 +159,7 @@ def _in_order(update: Ints, values: Floats, level: int) -> bool:
     """Whether the levels of a snapshot are in price order on each side, each with a size."""
     bids = update[BID_ROWS]
     for place in range(bids + update[ASK_ROWS]):
-        if not values[level + place, _SIZE] > 0:
+        if not np.float32(values[level + place, _SIZE]) > 0:  # as the row has it
             return False
         if place != 0 and place != bids:
             price, before = values[level + place, _PRICE], values[level + place - 1, _PRICE]

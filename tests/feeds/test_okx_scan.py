@@ -35,6 +35,7 @@ from tests.feeds.okx_frames import (
     trade,
     trades,
 )
+from tests.feeds.venue_frames import f32
 
 MS = 10**6
 TIME = "1700000000123"
@@ -187,6 +188,13 @@ def test_books_out_of_order_and_volatilities_below_0_are_counted():
         "okx: ticker had a"[:16],
     ]
     assert (out.rows.count, out.tickers.count) == (0, 0)
+
+
+def test_a_size_that_is_nothing_in_a_row_is_no_level_of_a_snapshot():
+    whole = book("snapshot", 9, -1, [("0.02", "2")], [("0.03", "1e-50")])
+    out = decoded([whole, book("snapshot", 9, -1, [("0.02", "2")], [("0.03", "1e-40")])], IDS)
+    assert [str(error)[:16] for error in out.errors] == ["okx: book levels"]
+    assert tuples(out.rows.view(), "price", "size") == [(0.02, 2.0), (0.03, f32(1e-40))]
 
 
 def test_a_whole_chain_in_a_frame():
