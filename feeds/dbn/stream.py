@@ -66,7 +66,8 @@ class DbnFile:
         """Every whole record, in file order. Afterwards `fault` says whether that was all."""
         self.fault, self.lost_bytes = None, 0
         rest, at = b"", self._begin
-        for block in self._blocks():
+        blocks = self._blocks()
+        for block in blocks:
             data = rest + block
             used = 0
             while (run := run_at(data, used)) is not None:
@@ -75,7 +76,8 @@ class DbnFile:
             at += used
             rest = data[used:]
             if rest and rest[0] * 4 < HEADER_BYTES:
-                self._break(f"a record of {rest[0] * 4} bytes", at, len(rest))
+                lost = len(rest) + sum(map(len, blocks))
+                self._break(f"a record of {rest[0] * 4} bytes", at, lost)
                 return
         if rest and self.fault is None:
             self._break("the end of the file within a record", at, len(rest))

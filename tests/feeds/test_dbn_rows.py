@@ -357,6 +357,8 @@ def test_a_length_of_nothing_ends_a_file_where_it_stands(tmp_path):
     assert source.faults[0].endswith(
         "a record of 0 bytes at byte 288 of the records' stream, expected a record"
     )
+    # All of them, however little is read at once.
+    assert read(tmp_path, 90)[2].counts == source.counts
 
 
 def test_a_truncated_zstd_file_gives_all_that_can_be_decompressed(tmp_path):
