@@ -65,6 +65,12 @@ def test_named_coins_are_asked_for_at_once_and_without_any_the_venue_says_which(
     assert (found.listings, found.left_out) == ([], {"malformed": 2})
 
 
+def test_an_underlying_that_is_named_over_and_over_is_asked_for_once():
+    names = ["ETH_USDT", "BTC_USDT"] * 3
+    found = gate.instruments(frame([{"name": name} for name in names]))
+    assert found.further == gate.discovery(["ETH", "BTC"])
+
+
 def test_documented_contract_is_a_listing_in_contracts_of_a_ten_thousandth_coin():
     found = gate.instruments(frame([contract()]))
     option, index = found.listings

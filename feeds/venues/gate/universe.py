@@ -77,12 +77,13 @@ def instruments(body: bytes) -> Discovery:
         entries = _read_body(body)
     except (ValueError, RecursionError) as error:
         raise FrameError(f"{NAME} options: {error}", body) from error
-    found = Discovery()
+    found, questions = Discovery(), dict[HttpRequest, None]()  # each once, in order
     for entry in entries:
         try:
-            _add(bytes(entry), found)
+            _add(bytes(entry), found, questions)
         except (ValueError, RecursionError, SymbolError):
             found.fail(bytes(entry))
+    found.further = tuple(questions)
     found.listings += [_index(coin) for coin in sorted({x.underlying for x in found.listings})]
     return found
 
@@ -101,7 +102,7 @@ def _question(underlying: str) -> HttpRequest:
     return HttpRequest(f"instruments {underlying}", path)
 
 
-def _add(entry: bytes, found: Discovery) -> None:
+def _add(entry: bytes, found: Discovery, questions: dict[HttpRequest, None]) -> None:
     """Take one entry of either list.
 
     Raises:
@@ -112,7 +113,7 @@ def _add(entry: bytes, found: Discovery) -> None:
     if not bytes(named.expiration_time):
         if _UNDERLYING.fullmatch(named.name) is None:
             raise ValueError(f"name was {named.name[:64]!r}, expected an underlying")
-        found.further += (_question(named.name),)
+        questions[_question(named.name)] = None
         return
     contract = _read_contract(entry)
     listing = _listing(contract)
