@@ -9,7 +9,7 @@ GPU_STAMP := $(GPU_VENV)/installed
 PROOFS    := tests/gpu/test_twins.py tests/gpu/test_mutations.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix gpu-check gpu bench soak docs lock clean
+.PHONY: help setup demo test check fix gpu-check gpu bench soak fuzz docs lock clean
 
 help:            ## list the verbs
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -82,6 +82,9 @@ bench: $(STAMP) .venv-bench/installed  ## baselines, printed with the machine, a
 
 soak: $(STAMP)   ## two simulated hours of all venues with every fault; writes docs/SOAK.md
 	@$(BIN)/python benchmarks/soak.py $(ARGS)
+
+fuzz: $(STAMP)   ## every decoder against inputs that reach new lines of it; writes docs/FUZZ.md
+	@$(BIN)/python benchmarks/fuzz.py $(ARGS)
 
 docs: $(STAMP)   ## regenerate what is generated: METRICS.md, the alert schema, the README picture
 	@$(BIN)/python docs/generate.py

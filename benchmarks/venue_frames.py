@@ -1,7 +1,7 @@
 """Frames of every emulated venue, as its emulator sends them, for the questions about feeds."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection, Container, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,7 +12,7 @@ from feeds.emulator.market import Market
 from feeds.emulator.profiles import PROFILES
 from feeds.emulator.server import VenueServer
 from feeds.emulator.servers import SERVERS
-from feeds.venue import ChannelOptions, Venue
+from feeds.venue import ChannelOptions, Stamper, Venue
 from feeds.venues import VENUES
 
 SEED: Final = 7
@@ -89,10 +89,10 @@ def capture(venue: str, wanted: dict[str, int], count: int = LISTINGS) -> Captur
         if family and len(found[family]) < wanted[family]:
             found[family].append(content)
 
-    server = _tapped(venue, market, take)
+    server = tapped(venue, market, take)
     first: list[bytes] = []
     for options in _OPTIONS.get(venue, (USUAL,)):
-        first += _listen(server, VENUES[venue], options)
+        first += listen(server, VENUES[venue], options)
     for _ in range(STEPS_MAX):
         server.publish(market.step())
         if all(len(found[family]) >= least for family, least in wanted.items()):
@@ -113,8 +113,8 @@ def stream(venue: str, words: Collection[str], count: int, start_ns: int) -> Cap
         if channel.partition(".")[0] in words:
             found.append(content)
 
-    server = _tapped(venue, market, take)
-    first = _listen(server, VENUES[venue])
+    server = tapped(venue, market, take)
+    first = listen(server, VENUES[venue])
     for _ in range(STEPS_MAX):
         if len(found) >= count:
             return Captured({"": found[:count]}, first, tuple(market.universe.listings))
@@ -128,7 +128,7 @@ def deribit_instruments(start_ns: int) -> bytes:
     return result_text(1, server.methods.call("public/get_instruments", {}), start_ns)
 
 
-def _tapped(venue: str, market: Market, take: Callable[[str, bytes], None]) -> VenueServer:
+def tapped(venue: str, market: Market, take: Callable[[str, bytes], None]) -> VenueServer:
     """A server whose frames go to `take`."""
 
     class Tapped(SERVERS[venue]):  # type: ignore[misc]
@@ -138,15 +138,24 @@ def _tapped(venue: str, market: Market, take: Callable[[str, bytes], None]) -> V
     return Tapped(market, SEED)
 
 
-def _listen(server: VenueServer, venue: Venue, options: ChannelOptions = USUAL) -> list[bytes]:
+def listen(server: VenueServer, venue: Venue, options: ChannelOptions = USUAL) -> list[bytes]:
     """Send the server what the adapter would, as if over sockets; returns what it answered."""
-    answers: list[bytes] = []
     universe = server.market.universe
     listings = universe.listings[: universe.public]
-    for plan in venue.subscriptions(listings, options, venue.LIMITS):
-        client = _Client(path=plan.path, put_into=answers)
-        for request in plan.requests:
-            server.receive(client, request.text)  # type: ignore[arg-type]
+    return [
+        answer
+        for plan in venue.subscriptions(listings, options, venue.LIMITS)
+        for answer in ask(server, venue, [request.text for request in plan.requests], plan.path)
+    ]
+
+
+def ask(server: VenueServer, venue: Venue, texts: Iterable[str], path: str = "") -> list[bytes]:
+    """Send the server texts, as if over one socket; returns what it answered."""
+    answers: list[bytes] = []
+    client = _Client(path=path, put_into=answers)
+    for text in texts:
+        sent = venue.stamped(text, server.market.now_ns) if isinstance(venue, Stamper) else text
+        server.receive(client, sent)  # type: ignore[arg-type]
     return answers
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.fuzzing.checks import outcome_of
 from feeds.errors import FrameError
 from feeds.events import DecodeOut
 from feeds.record import RecordType
@@ -177,12 +178,10 @@ def _audit_frame(
 ) -> None:
     out = DecodeOut()
     VENUES[venue].decode([frame], [rx_ns], symbols, out)
-    if out.error_count:
-        found.failed[venue] += 1
-    elif out.rows.count or out.tickers.count or out.frames.count or out.lifecycle:
-        found.carried[venue] += 1
-    elif out.skipped:
-        found.skipped[venue] += 1
+    outcome = outcome_of(out)
+    if outcome:
+        counts: Counter[str] = getattr(found, outcome)
+        counts[venue] += 1
     else:
         found.silent.append(f"{venue}: {frame[:200]!r}")
 
