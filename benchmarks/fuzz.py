@@ -1,6 +1,6 @@
 """`make fuzz`: every decoder against inputs that are changed further wherever they reach new lines.
 
-    .venv/bin/python benchmarks/fuzz.py [--inputs 7000] [--seed 7] [--venues deribit,okx]
+    .venv/bin/python benchmarks/fuzz.py [--inputs 5000] [--seed 7] [--venues deribit,okx]
 
 Begins with frames and discovery bodies of the emulators (of Databento's format with whole files), changes them
 by bytes and by structure, and keeps what takes a new step from line to line of the decoder (traced in plain Python, a byte scanner
@@ -33,7 +33,7 @@ from benchmarks.fuzzing.trial import Result, Trials  # noqa: E402
 from feeds.venues import VENUES  # noqa: E402
 
 RESULTS: Final = ROOT / "benchmarks" / "results" / "fuzz.json"
-INPUTS: Final = 7_000
+INPUTS: Final = 5_000
 LIMIT_S: Final = 20.0  # of one input: some ten thousand times what one takes
 
 
@@ -41,7 +41,8 @@ class Watched:
     """A target whose trials end after LIMIT_S, as an exception, which is a fault."""
 
     def __init__(self, target: Target) -> None:
-        self.target, self.seeds, self.files = target, target.seeds, target.files
+        self.target, self.seeds = target, target.seeds
+        self.files, self.own = target.files, target.own
         signal.signal(signal.SIGALRM, _too_long)
 
     def mutator(self, rng: random.Random) -> Makes:

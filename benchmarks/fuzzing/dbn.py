@@ -28,6 +28,7 @@ WORDS: Final = (0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1, 
 DAY_NS: Final = 50_000 * 10**9
 CENT: Final = 10**7
 FILES: Final = ("contract.py", "grammar.py")
+LIVE: Final = ("gateway", "live")  # of sessions, and of no file
 
 
 class DbnMutator:
@@ -93,7 +94,9 @@ class DbnTrials:
 
     def __init__(self) -> None:
         self.seeds = {"file": tuple(_seeds())}
-        self.files = (*sorted((FEEDS / "dbn").glob("*.py")), *(FEEDS / name for name in FILES))
+        own = sorted(path for path in (FEEDS / "dbn").glob("*.py") if path.stem not in LIVE)
+        self.files = (*own, *(FEEDS / name for name in FILES))
+        self.own = self.files[: -len(FILES)]
         self.arcs = Arcs(self.files)
         self._folder = tempfile.TemporaryDirectory(prefix="fuzz-")
 

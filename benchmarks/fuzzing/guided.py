@@ -38,6 +38,7 @@ class Target(Protocol):
 
     seeds: Mapping[str, tuple[bytes, ...]]
     files: tuple[Path, ...]
+    own: tuple[Path, ...]
 
     def mutator(self, rng: random.Random) -> Makes:
         """What makes new inputs."""

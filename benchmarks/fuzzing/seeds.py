@@ -19,7 +19,7 @@ from feeds.contract import Listing
 from feeds.emulator.market import Market
 from feeds.emulator.profiles import PROFILES
 from feeds.emulator.server import VenueServer
-from feeds.venue import ChannelOptions, HttpRequest, Pinger, Venue
+from feeds.venue import ChannelOptions, HttpRequest, Pinger, Scanned, Venue
 from feeds.venues import VENUES
 
 LISTINGS: Final = 30
@@ -41,7 +41,8 @@ class Seeds:
     frames: as received, one or two of each shape.
     bodies: answers to discovery, with one instrument of each shape where they are lists.
     listings: place = listing id.
-    files: the decoder's own, and what it has from feeds/.
+    files: the venue's, and what its decoder has from feeds/.
+    own: those of them that read what the venue sends.
     words: JSON strings in those files.
     """
 
@@ -49,6 +50,7 @@ class Seeds:
     bodies: tuple[bytes, ...]
     listings: tuple[Listing, ...]
     files: tuple[Path, ...]
+    own: tuple[Path, ...]
     words: tuple[bytes, ...]
 
     @property
@@ -59,10 +61,9 @@ class Seeds:
 
 FEEDS: Final = Path(inspect.getfile(Venue)).parent
 # What decoders are made of; feeds.sequence and the like come after them.
-SHARED: Final = (
-    "columns.py", "contract.py", "grammar.py", "bytescan/grammar.py", "bytescan/names.py", "bytescan/quoted.py",
-    "bytescan/rows.py", "bytescan/scanner.py",
-)  # fmt: skip
+SHARED: Final = ("columns.py", "contract.py", "grammar.py")
+SCANNING: Final = ("grammar.py", "names.py", "quoted.py", "rows.py", "scanner.py")
+SESSION: Final = ("plan.py", "sign.py")  # of a venue: few of their lines are about what it sends
 
 
 def seeds_of(name: str, steps: int = STEPS) -> Seeds:
@@ -82,14 +83,17 @@ def seeds_of(name: str, steps: int = STEPS) -> Seeds:
     own = FEEDS / "venues" / name
     if not own.is_dir():  # one platform of several that share a package
         own = Path(inspect.getfile(type(venue))).parent
-    files = (*sorted(own.glob("*.py")), *(FEEDS / shared for shared in SHARED))
+    files = [*sorted(own.glob("*.py")), *(FEEDS / shared for shared in SHARED)]
+    if isinstance(venue, Scanned):
+        files += [FEEDS / "bytescan" / shared for shared in SCANNING]
     listings = tuple(market.universe.listings)
     return Seeds(
         frames=_of_each_shape(_short(answers + found), FRAMES_MAX),
         bodies=_of_each_shape([_thinned(body) for body in bodies], BODIES_MAX),
         listings=listings,
-        files=files,
-        words=_words(files[: -len(SHARED)], listings),
+        files=tuple(files),
+        own=tuple(path for path in files if path.parent == own and path.name not in SESSION),
+        words=_words(sorted(own.glob("*.py")), listings),
     )
 
 

@@ -65,14 +65,14 @@ class Trials:
 
     Attributes:
         seeds: where a search begins, by kind of input.
-        files: those whose lines guide it.
+        files: those whose lines guide it; own: those that read what the venue sends.
     """
 
     def __init__(self, venue: Venue, found: Seeds) -> None:
         """Compile the venue's byte scanner where it has one."""
         self.venue = venue
         self.seeds = {"frame": found.frames, "body": found.bodies}
-        self.files = found.files
+        self.files, self.own = found.files, found.own
         self.words = found.words
         self.ids = Symbols(found.ids)
         self.arcs = Arcs(found.files)

@@ -104,7 +104,7 @@ def test_a_reader_without_its_checks_is_found(seeds, monkeypatch):
 
 def test_a_finding_is_shortened_to_what_breaks_the_rule():
     class Fragile:
-        seeds, files = {"frame": (b"0123xy6789",)}, ()
+        seeds, files, own = {"frame": (b"0123xy6789",)}, (), ()
 
         def trial(self, kind, content, rng):
             return Result(faults=["xy: together"] if b"xy" in content else [])
