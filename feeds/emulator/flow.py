@@ -106,8 +106,9 @@ class Flow:
         self.mean_rate: Floats = rate
         self.extra: Floats = np.zeros((2, count))
         spread = np.exp(draws.of(every, lambda rng, ids: rng.standard_normal(len(ids))))
-        self.open_interest: Floats = (
-            np.round(_OPEN_INTEREST_LOTS[group] * spread) * universe.lot_size
+        # Rounded as a venue prints it: 2172 lots of 0.1 are 217.2, and not 217.20000000000002.
+        self.open_interest: Floats = np.round(
+            np.round(_OPEN_INTEREST_LOTS[group] * spread) * universe.lot_size, 9
         )
         self.last_tick = np.zeros(count, np.int64)
         self.volume = np.zeros(count)
