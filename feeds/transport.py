@@ -5,8 +5,9 @@ third of its processor time; docs/PERFORMANCE.md has both.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from inspect import CORO_CLOSED, getcoroutinestate
 from types import coroutine
 from typing import Any, Final, Protocol
 
@@ -116,48 +117,51 @@ class AiohttpTransport:
 class AiohttpSocket:
     """As Socket; aiohttp holds some 128 KiB of frames back before it stops reading.
 
-    aiohttp gives one message a call, and what it has already it gives at once. So `receive` calls
-    until a call would wait, and goes on with that call when it is asked the next time: its caller's
-    own work for a read, as against a frame, is then done once for all that has arrived.
+    aiohttp gives one message a call, and what it has already it gives at once. So a coroutine calls
+    for one after the other, and whenever a call would wait, `receive` gives what it has collected,
+    and waits with it the next time: what a read costs is then spent once for all that has arrived.
     """
 
     def __init__(self, socket: "aiohttp.ClientWebSocketResponse[bool]") -> None:
         self._socket = socket
-        self._waiting: tuple[Coroutine[Any, Any, Any], Any] | None = None  # A call, and for what.
+        self._frames: list[bytes] = []
+        self._bytes = 0
         self._end = ""
+        self._collecting = self._collect()
+        self._waits_for: Any = None  # What the collecting one waits for; None: to be asked.
         self.send_str = socket.send_str
 
-    async def receive(self) -> list[bytes]:
+    @coroutine
+    def receive(self) -> Generator[Any, Any, list[bytes]]:
         """As Socket.receive."""
-        frames: list[bytes] = []
-        size = 0
-        while not self._end and size < READ_BYTES_MAX:
-            message = self._at_once() if self._waiting is None else None
-            if message is None:
-                if frames:
-                    return frames
-                assert self._waiting is not None
-                waiting, self._waiting = self._waiting, None
-                message = await _resumed(*waiting)
-            if message.type in _DATA:
-                frames.append(message.data)
-                size += len(message.data)
-            else:
-                self._end = self._reason(message)
-        if not frames:
-            raise SocketClosedError(self._end)
+        while not self._frames:
+            if self._end:
+                raise SocketClosedError(self._end)
+            step: Callable[[Any], Any] = self._collecting.send
+            given = None
+            if self._waits_for is not None:
+                try:
+                    given = yield self._waits_for
+                except BaseException as error:  # noqa: BLE001 - a cancellation: the call's own
+                    step, given = self._collecting.throw, error
+            with suppress(StopIteration):  # It has come to the end.
+                self._waits_for = step(given)
+        frames, self._frames, self._bytes = self._frames, [], 0
         return frames
 
-    def _at_once(self) -> Any:
-        """Call for a message that has arrived; None where there is none, and the call waits."""
-        call = self._socket.receive()
-        try:
-            self._waiting = call, call.send(None)
-        except StopIteration as done:
-            return done.value
-        return None
+    async def _collect(self) -> None:
+        """Collect frames until there is no further one, no more than READ_BYTES_MAX at a time."""
+        while not self._end:
+            message = await self._socket.receive()
+            if message.type in _DATA:
+                self._frames.append(message.data)
+                self._bytes += len(message.data)
+                if self._bytes >= READ_BYTES_MAX:
+                    await _pause()
+            else:
+                self._end = self._reason(message)
 
-    def _reason(self, message: aiohttp.WSMessage) -> str:
+    def _reason(self, message: Any) -> str:
         """Why there is no further frame; "" where there may be one."""
         kinds = aiohttp.WSMsgType
         if message.type is kinds.CLOSE:
@@ -169,24 +173,13 @@ class AiohttpSocket:
 
     async def close(self) -> None:
         """As Socket.close."""
-        if self._waiting is not None:
-            call, _ = self._waiting
-            self._waiting = None
+        if getcoroutinestate(self._collecting) != CORO_CLOSED:
             with suppress(asyncio.CancelledError, StopIteration):
-                call.throw(asyncio.CancelledError())
+                self._collecting.throw(asyncio.CancelledError())
         await self._socket.close()
 
 
 @coroutine
-def _resumed(call: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
-    """Go on with a call that was begun and waits for something."""
-    while True:
-        step: Callable[[Any], Any] = call.send
-        try:
-            given = yield waits_for
-        except BaseException as error:  # noqa: BLE001 - a cancellation, above all: the call's own
-            step, given = call.throw, error
-        try:
-            waits_for = step(given)
-        except StopIteration as done:
-            return done.value
+def _pause() -> Generator[None, Any, None]:
+    """Go back to who drives a coroutine, waiting for nothing."""
+    yield

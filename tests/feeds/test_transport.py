@@ -21,7 +21,7 @@ if find_spec("picows"):
 needs_picows = pytest.mark.skipif(
     not find_spec("picows"), reason="the extra fast-ws is not installed: aiohttp was tested alone"
 )
-ALONE = {"tmp_path", "venue", "told"}  # Tests with these are left to aiohttp.
+ALONE = {"tmp_path", "venue", "told", "says"}  # Tests with these are left to aiohttp.
 SESSIONS = [
     test
     for module in (test_session, test_session_ways)
