@@ -113,15 +113,17 @@ class PicowsSocket(picows.WSListener):  # type: ignore[misc]
         if self._bytes > WAITING_BYTES_MAX and not self._paused:
             self._paused = True
             self._transport.underlying_transport.pause_reading()
-        self._wake()
+        if self._news is not None:  # Of the first frame of a read alone.
+            self._wake()
 
     def _finish(self, reason: str) -> None:
         self._end = self._end or reason
         self._wake()
 
     def _wake(self) -> None:
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)
+        news, self._news = self._news, None
+        if news is not None and not news.done():
+            news.set_result(None)
 
     # What the session calls.
 
