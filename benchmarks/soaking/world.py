@@ -116,20 +116,14 @@ class Observed(VenueServer):
         self.doubts: set[str] = set()
         self.slow_until_ns = 0
         self.asked = 0
-        self._held: set[str] = set()
         self._clock_ms = 0
         self._deaf: list[Connection] = []
         self._set_back: dict[str, int] = {}  # channel -> step of the first frame since, 0 for none
 
     def deliver(self, channel: str, content: bytes) -> None:
         """Deliver a frame, and note whether its subscribers have it whole."""
-        struck = self.faults.struck
-        before, held_before = self._harm(), struck.get("reorder", 0)
+        before, late = self._harm(), self.faults.holds(channel)
         super().deliver(channel, content)
-        late = channel in self._held
-        self._held.discard(channel)
-        if struck.get("reorder", 0) > held_before:
-            self._held.add(channel)
         deaf = any(channel in connection.channels for connection in self._deaf)
         if late or deaf or self._harm() > before or self._dropped_as_old(channel):
             self.doubts.add(channel)

@@ -160,6 +160,14 @@ class Faults:
                 frames = self._strike(active, channel, frames)
         return frames if held is None else [*frames, held]
 
+    def holds(self, channel: str) -> bool:
+        """Whether a frame of a channel waits for its follower."""
+        return channel in self._held
+
+    def lose_held(self) -> None:
+        """Forget the frames held back: they were on connections that are gone."""
+        self._held.clear()
+
     def refused(self, channel: str) -> bool:
         """Say whether a channel is to be left out of an acknowledgement, and count it."""
         return self._spend("refuse", lambda fault: self._concerns(fault, channel))

@@ -281,6 +281,8 @@ class VenueServer(abc.ABC):
             self._lasting_skew_ms = fault.ms
         elif fault.kind == "restart":
             self._away_until_ns = until_ns
+        if fault.kind in ("disconnect", "restart"):
+            self.faults.lose_held()
         for connection in tuple(self.connections):
             if fault.kind in ("disconnect", "restart"):
                 connection.cut()

@@ -76,6 +76,20 @@ async def test_reorder_swaps_two_neighbours() -> None:
         assert following["prev_change_id"] == later["change_id"]
 
 
+@pytest.mark.parametrize("kind", ["restart", "disconnect"])
+async def test_frame_that_was_held_back_is_lost_with_its_connection(kind: str) -> None:
+    async with Venue() as venue:
+        faults, channel = venue.server.faults, "book.BTC-PERPETUAL.100ms"
+        faults.add(Fault("reorder", channel=channel))
+        faults.begin_step(1, START_NS)
+        assert faults.deliver(channel, b"before") == []
+        assert faults.holds(channel)
+        await venue.post("/emulator/fault", {"kind": kind, "seconds": 0.1})
+        await venue.server.advance(1)
+        assert not faults.holds(channel)
+        assert faults.deliver(channel, b"after") == [b"after"]
+
+
 async def test_truncated_frame_is_no_json_and_breaks_the_chain() -> None:
     async with Venue() as venue:
         client, symbol, _ = await watched(venue)
