@@ -134,20 +134,5 @@ def read(
     reader: Callable[[bytes], Any], indexes: list[int], batch: Batch
 ) -> tuple[list[Any], list[int]]:
     """Read frames and count the bad ones; returns the data of the good ones, their indexes."""
-    messages, good = read_whole(reader, indexes, batch)
+    messages, good = batch.messages(reader, indexes)
     return [message.data for message in messages], good
-
-
-def read_whole(
-    reader: Callable[[bytes], Any], indexes: list[int], batch: Batch
-) -> tuple[list[Any], list[int]]:
-    """Read frames and count the bad ones; returns the good ones whole, and their indexes."""
-    found, good = [], []
-    for index in indexes:
-        try:
-            found.append(reader(batch.frames[index]))
-        except (ValueError, RecursionError) as error:
-            batch.failures.append((index, str(error)))
-        else:
-            good.append(index)
-    return found, good

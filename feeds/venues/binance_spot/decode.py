@@ -33,7 +33,6 @@ from feeds.venues.binance.families import (
     add_families,
     add_quote_rows,
     read,
-    read_whole,
     times_ns,
 )
 from feeds.venues.binance_spot import wire
@@ -58,7 +57,7 @@ def decode(
 
 def _add_windows(indexes: list[int], batch: Batch) -> None:
     """Add the best levels of books, whole each time."""
-    windows, indexes = read_whole(wire.read_window, indexes, batch)
+    windows, indexes = batch.messages(wire.read_window, indexes)
     windows, frames, listings = batch.known(windows, ints(indexes))
     books = [window.data for window in windows]
     block = _untimed_block(frames, listings, batch)

@@ -7,7 +7,7 @@ The family of a frame is in its topic. Numbers and times were checked when the m
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -109,7 +109,7 @@ def _family_of(index: int, batch: Batch) -> str | None:
 
 def _add_books(indexes: list[int], batch: Batch) -> None:
     """Add snapshots and changes; update ids rise by one, and start again at a snapshot with 1."""
-    messages, indexes = _read(wire.read_book, indexes, batch)
+    messages, indexes = batch.messages(wire.read_book, indexes)
     messages, frames, listings = batch.known(messages, ints(indexes))
     block = batch.block(frames, listings, ints([m.time_ms for m in messages]) * NS_PER_MS)
     updates = ints([m.data.update_id for m in messages])
@@ -134,7 +134,7 @@ def _add_books(indexes: list[int], batch: Batch) -> None:
 
 def _add_tops(indexes: list[int], batch: Batch) -> None:
     """Add best prices of perpetuals and futures; a side without a level has no price."""
-    messages, indexes = _read(wire.read_top, indexes, batch)
+    messages, indexes = batch.messages(wire.read_top, indexes)
     messages, frames, listings = batch.known(messages, ints(indexes))
     block = batch.block(frames, listings, ints([m.time_ms for m in messages]) * NS_PER_MS)
     block[SEQ] = ints([m.data.update_id for m in messages])
@@ -157,7 +157,7 @@ def _add_quotes(block: Ints, values: Floats, batch: Batch) -> None:
 
 def _add_tickers(indexes: list[int], batch: Batch) -> None:
     """Add tickers, the best prices of options in them, and the index of perpetuals."""
-    messages, indexes = _read(wire.read_ticker, indexes, batch)
+    messages, indexes = batch.messages(wire.read_ticker, indexes)
     messages, frames, listings = batch.known(messages, ints(indexes))
     ex_ns = ints([m.ts for m in messages]) * NS_PER_MS
     tickers = [m.data for m in messages]
@@ -197,7 +197,7 @@ def _add_indexes(tickers: list[wire.Ticker], frames: Ints, ex_ns: Ints, batch: B
 
 def _add_trades(indexes: list[int], batch: Batch) -> None:
     """Add prints."""
-    messages, indexes = _read(wire.read_trades, indexes, batch)
+    messages, indexes = batch.messages(wire.read_trades, indexes)
     frames = batch.frames_of(indexes, [len(m.data) for m in messages])
     trades, frames, listings = batch.known(
         list(chain.from_iterable(m.data for m in messages)), frames
@@ -212,21 +212,6 @@ def _add_trades(indexes: list[int], batch: Batch) -> None:
     # Whether an id may name prints of two instruments is not documented.
     block[KEY] = keys_within([(t.instrument_name, t.trade_id) for t in trades])
     batch.add_updates(block, floats([t.price for t in trades]), floats([t.size for t in trades]))
-
-
-def _read(
-    reader: Callable[[bytes], Any], indexes: list[int], batch: Batch
-) -> tuple[list[Any], list[int]]:
-    """Read frames and count the bad ones; returns the messages of the good ones, their indexes."""
-    found, good = [], []
-    for index in indexes:
-        try:
-            found.append(reader(batch.frames[index]))
-        except (ValueError, RecursionError) as error:
-            batch.failures.append((index, str(error)))
-        else:
-            good.append(index)
-    return found, good
 
 
 FAMILIES: Final[dict[str, Family]] = {
