@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -75,15 +76,17 @@ def seeds_of(name: str, steps: int = STEPS) -> Seeds:
     answers = [answer for options in OPTIONS for answer in listen(server, venue, options)]
     answers += ask(server, venue, (*venue.hello(), *_pings(venue)))
     bodies = asyncio.run(_bodies(server, venue))
-    market.list_spare()
+    if len(market.universe.listings) > market.universe.public:
+        market.list_spare()
     for step in range(steps):
         if step == steps // 2:
-            market.expire(_last_option(market))
+            for symbol in _last_dated(market):
+                market.expire(symbol)
         server.publish(market.step())
     own = FEEDS / "venues" / name
     if not own.is_dir():  # one platform of several that share a package
         own = Path(inspect.getfile(type(venue))).parent
-    files = [*sorted(own.glob("*.py")), *(FEEDS / shared for shared in SHARED)]
+    files = [*sorted(own.glob("*.py")), *_borrowed(own), *(FEEDS / shared for shared in SHARED)]
     if isinstance(venue, Scanned):
         files += [FEEDS / "bytescan" / shared for shared in SCANNING]
     listings = tuple(market.universe.listings)
@@ -101,10 +104,22 @@ def _pings(venue: Venue) -> tuple[str, ...]:
     return (venue.ping(),) if isinstance(venue, Pinger) else ()
 
 
-def _last_option(market: Market) -> str:
+def _last_dated(market: Market) -> list[str]:
+    """The last option or future of those that are listed; spot pairs do not expire."""
     universe = market.universe
     listed = universe.listings[: universe.public]
-    return [listing.symbol for listing in listed if listing.contract is not None][-1]
+    return [listing.symbol for listing in listed if listing.expiry_ns is not None][-1:]
+
+
+def _borrowed(own: Path) -> list[Path]:
+    """Files of other venues that a venue's decoder is made of, too."""
+    text = (own / "decode.py").read_text()
+    found = set(
+        re.findall(rf"^from feeds\.venues\.((?!{own.name}\.)\w+\.\w+) import", text, re.MULTILINE)
+    )
+    return [
+        (FEEDS / "venues" / name.replace(".", "/")).with_suffix(".py") for name in sorted(found)
+    ]
 
 
 async def _bodies(server: VenueServer, venue: Venue) -> list[bytes]:

@@ -247,3 +247,14 @@ def test_seeds_are_sound_and_there_is_more_than_one_of_each_kind(seeds, name):
         == search.inputs
         == len(set(search.pools["frame"])) + len(set(search.pools["body"]))
     )
+
+
+@pytest.mark.parametrize("name", list(VENUES))
+def test_every_venue_has_seeds(name):
+    seeds = seeds_of(name, 4)
+    assert seeds.frames
+    assert seeds.bodies
+    assert seeds.own
+    assert all(path.is_file() for path in seeds.files)
+    if name in ("binance_futures", "binance_spot"):
+        assert any(path.parts[-2:] == ("binance", "families.py") for path in seeds.files)
