@@ -60,10 +60,7 @@ def demo(
     _say(f"simulated market: local servers of {', '.join(venues)}; no network, no keys")
     _say("20 quiet seconds, then planted events; a table at the end says what the scanner found")
     with TemporaryDirectory(prefix="scanner-demo-") as scratch:
-        base: dict[str, object] = {
-            "engine.device": device,
-            "limits.connect_state_file": str(Path(scratch) / "connects.json"),
-        } | {f"venues.{name}.underlyings": list(UNDERLYINGS) for name in venues}
+        base = base_settings(Path(scratch), device, venues)
         pipeline = prepare(load(None, base), at_once=True)
         with EmulatorProcess(seed=seed, listings=listings_count, venues=venues) as emulator:
             urls: dict[str, object] = {
@@ -87,6 +84,20 @@ def demo(
         if picture is not None and show.shown.fullest is not None:
             export_svg(show.shown.fullest, picture, "scanner demo (simulated market)")
     return code
+
+
+def base_settings(folder: Path, device: str | None, venues: Sequence[str]) -> dict[str, object]:
+    """Settings of a demonstration, but for where its servers are.
+
+    Spots are left out: the baselines were learned without any, and an option's is none for them.
+    """
+    found: dict[str, object] = {
+        "engine.device": device,
+        "limits.connect_state_file": str(folder / "connects.json"),
+    }
+    for name in venues:
+        found |= {f"venues.{name}.underlyings": list(UNDERLYINGS), f"venues.{name}.spots": False}
+    return found
 
 
 def _checkpoint(members: Sequence[Listing], listings_count: int) -> Checkpoint | None:

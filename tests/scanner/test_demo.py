@@ -2,7 +2,8 @@
 
 import json
 
-from scanner.commands.demo import demo
+from scanner.commands.demo import VENUES, base_settings, demo
+from scanner.config import load
 
 
 def test_a_demonstration_cut_short_says_that_nothing_was_planted_in_time(capsys):
@@ -30,3 +31,10 @@ def test_a_demonstration_cut_short_says_that_nothing_was_planted_in_time(capsys)
     assert abs(starts[-1] - starts[0] - 20 * 10**9) <= 10**8
     assert rows[-1]["summary"]["scans"] > 0
     assert "local servers of deribit, okx" in shown.err
+
+
+def test_a_demonstration_leaves_out_what_its_baselines_do_not_know(tmp_path):
+    """An alert of a spot, unplanted, was opened on the baselines of options."""
+    config = load(None, base_settings(tmp_path, "cpu", VENUES))
+    assert set(config.venues) == set(VENUES)
+    assert not any(venue.spots for venue in config.venues.values())
