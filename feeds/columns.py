@@ -346,6 +346,15 @@ def _write_frames(updates: Ints, received: Ints, row_begin: Ints, out: DecodeOut
     out.frames.extend(frames)
 
 
+def second_part(channel: str) -> str:
+    """Second part of a channel's name, "" where it has none: no instrument is called so.
+
+    >>> second_part("book.BTC-PERPETUAL.none"), second_part("book")
+    ('BTC-PERPETUAL', '')
+    """
+    return channel.partition(".")[2].partition(".")[0]
+
+
 def ints(values: Collection[int]) -> Ints:
     """Column of integers that fit int64."""
     return np.frombuffer(bytearray(pack(f"{len(values)}q", *values)), np.int64)

@@ -453,3 +453,12 @@ def test_every_recorded_option_name_reads_and_prints_back():
         parsed = parse("okx", name)
         assert print_symbol(parsed) == name
         assert default_expiry_ns(parsed) % (86_400 * 10**9) == 8 * 3600 * 10**9
+
+
+def test_names_of_families_stand_in_questions_as_an_address_has_them():
+    """`make fuzz` found one that did not."""
+    found = okx.instruments('{"code":"0","data":[["BTC-USD","\u00e9&x=1"]]}'.encode())
+    paths = [question.path for question in found.further]
+    assert any(path.endswith("instFamily=BTC-USD") for path in paths)
+    assert any(path.endswith("instFamily=%C3%A9%26x%3D1") for path in paths)
+    assert all(path.isascii() for path in paths)

@@ -280,6 +280,17 @@ def test_a_bad_frame_is_counted_and_leaves_its_neighbours_alone(name):
     assert out.tickers.view()["rx_ns"].tolist() == [RX_NS + 3]
 
 
+@pytest.mark.parametrize("word", ["book", "ticker", "lwt"])
+def test_a_channel_that_names_no_instrument_is_about_an_unknown_one(word):
+    """`make fuzz` found the first: nothing counted it, and the whole batch was gone."""
+    of = {"book": book([[9000, 2, 2]], []), "ticker": ticker(), "lwt": b""}[word]
+    bare = of[: of.index(b".")] + of[of.index(b'","notification') :] if of else None
+    bare = bare or b'{"channel_name":"lwt","notification":{"b":[1,2,3],"a":null}}'
+    out = decoded(thalex, [bare, book([[9000, 2, 2]], [])], IDS)
+    assert out.rows.count == 1
+    assert sum(out.skipped.values()) + out.error_count == 1
+
+
 def test_fields_we_do_not_know_change_nothing():
     plain = [book([[9000, 2, 2]]), ticker()]
     more = [book([[9000, 2, 2]], news={"a": [1]}), ticker(news=[None])]

@@ -17,6 +17,8 @@ from typing import Annotated, Final, Literal, Protocol
 import msgspec
 from msgspec import Meta, Struct, field
 
+from feeds.columns import second_part
+
 # Every notification begins with these bytes; what follows is the channel's name.
 PREFIX: Final = b'{"method":"subscription","params":{"channel":"'
 
@@ -116,7 +118,7 @@ class Ticker(Struct, gc=False):
     @property
     def instrument_name(self) -> str:
         """Second part of the channel's name."""
-        return self.channel.split(".")[1]
+        return second_part(self.channel)
 
     @property
     def follows_quotes(self) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Final, Literal
+from urllib.parse import quote as in_url
 
 import msgspec
 from msgspec import Meta, Struct
@@ -104,12 +105,12 @@ def _questions(underlying: str) -> Iterable[HttpRequest]:
     coin = underlying.partition("-")[0]
     yield _question("OPTION", underlying)
     for kind in ("SWAP", "FUTURES"):
-        for quote in FUTURE_QUOTES:
-            yield _question(kind, f"{coin}-{quote}")
+        for currency in FUTURE_QUOTES:
+            yield _question(kind, f"{coin}-{currency}")
 
 
 def _question(kind: str, family: str) -> HttpRequest:
-    path = f"/public/instruments?instType={kind}&instFamily={family}"
+    path = f"/public/instruments?instType={kind}&instFamily={in_url(family)}"
     return HttpRequest(f"{family} {kind}", path)
 
 

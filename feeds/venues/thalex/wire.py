@@ -17,6 +17,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from feeds.columns import second_part
 from feeds.events import TextLevel
 
 E9: Final = 10**9
@@ -61,7 +62,7 @@ class BookMessage(Struct, gc=False):
     @property
     def instrument_name(self) -> str:
         """Second part of the channel's name."""
-        return self.channel_name.split(".")[1]
+        return second_part(self.channel_name)
 
     @property
     def time_ns(self) -> int:
@@ -90,7 +91,7 @@ class TickerMessage(Struct, gc=False):
     @property
     def instrument_name(self) -> str:
         """Second part of the channel's name."""
-        return self.channel_name.split(".")[1]
+        return second_part(self.channel_name)
 
 
 class Tops(Struct, gc=False):
@@ -109,7 +110,7 @@ class TopsMessage(Struct, gc=False):
     @property
     def instrument_name(self) -> str:
         """Second part of the channel's name."""
-        return self.channel_name.split(".")[1]
+        return second_part(self.channel_name)
 
 
 class Option(Struct, gc=False, array_like=True):
