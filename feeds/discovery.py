@@ -51,6 +51,7 @@ class Discoverer:
     Attributes:
         problem: what went wrong at the last time of asking, "" if nothing did.
         unread: entries that could not be read then.
+        slipped: whether there are such, where all could be read at the time before.
     """
 
     venue: Venue
@@ -66,6 +67,7 @@ class Discoverer:
     spots: bool = True
     problem: str = field(init=False, default="")
     unread: list[bytes] = field(init=False, default_factory=list)
+    slipped: bool = field(init=False, default=False)
     # listing -> since when it is missing, where entries cannot be read
     _missing_ns: dict[str, int] = field(init=False, default_factory=dict)
 
@@ -73,7 +75,7 @@ class Discoverer:
         """Fetch all instruments, each once by symbol; the second is False if any of it failed."""
         found: dict[str, Listing] = {}  # An index stands in the answers of all its instruments.
         complete = True
-        self.unread = []
+        clean, self.unread = not self.unread, []
         for request in self.venue.discovery(self.underlyings):
             listings = await self._listings(http, request)
             complete &= listings is not None
@@ -85,6 +87,7 @@ class Discoverer:
             # An empty answer would end every subscription; a venue in trouble gives such.
             self._fail(f"{self.venue.NAME}: discovery gave no listings")
             complete = False
+        self.slipped = clean and bool(self.unread)
         if lists_spot_alone(self.venue):
             return found, complete
         with_options = underlyings_with_options(found.values()) if self.spots else ()

@@ -156,15 +156,23 @@ class VenueHandler:
         return [named(r.payload) if r.connection in apart else r.payload for r in run]
 
     def _decode(self, frames: Sequence[bytes], rx_ns: Sequence[int], stretch: "_Stretch") -> None:
-        decoded = DecodeOut()
-        self._venue.decode(frames, rx_ns, self.symbols, decoded)
-        if decoded.lifecycle and len(frames) > 1:
+        decoded, failure = DecodeOut(), None
+        try:
+            self._venue.decode(frames, rx_ns, self.symbols, decoded)
+        except Exception as error:  # noqa: BLE001 - a decoder's own bug, which must not end the feed
+            failure = error
+        if (failure or decoded.lifecycle) and len(frames) > 1:
             # A notice may change the symbol table under the frames after it. Notices are rare.
             middle = len(frames) // 2
             self._decode(frames[:middle], rx_ns[:middle], stretch)
             self._decode(frames[middle:], rx_ns[middle:], stretch)
             return
         stretch.counts["frames"] += len(frames)
+        if failure is not None:
+            words = f"{self._venue.NAME}: the decoder failed, which is a bug of ours: {failure!r}"
+            stretch.counts["decoder_failures"] += 1
+            stretch.fail(FrameError(words, frames[0]), "frame_errors")
+            return
         self._take(decoded, stretch)
         for notice in decoded.lifecycle:
             self._lifecycle(notice, stretch)

@@ -511,8 +511,10 @@ class VenueSession:
                     self._check(link, now_ns)
             self._start_resyncs(now_ns)
             self.discoverer.problem = self.subscriber.ask_again(now_ns) or self.problem
-            since_ns = now_ns - self._discovered_ns
-            if self.upkeep.asks(now_ns) or since_ns >= round(self.policy.discovery_every_s * 1e9):
+            since_s, policy = (now_ns - self._discovered_ns) / 1e9, self.policy
+            slipped = self.discoverer.slipped
+            every_s = policy.unread_again_s if slipped else policy.discovery_every_s
+            if self.upkeep.asks(now_ns) or since_s >= every_s:
                 self.request_discovery()
 
     def _check(self, link: Link, now_ns: int) -> None:

@@ -177,6 +177,35 @@ async def test_listing_whose_entry_cannot_be_read_goes_on_as_if_nothing_were():
         assert (counts.listed, counts.delisted, counts.listings_kept) == (3, 2, 3)
 
 
+async def test_a_slip_of_the_venue_is_asked_about_again_soon_and_once():
+    world = World()
+    world.server.symbols = ["A1", "A2"]
+    limits = replace(LIMITS, silence_s=1e6)
+    async with running(world, BrokenToy(), limits=limits):
+        await world.accepted("book.A1", "book.A2")
+        counts = world.session.counts
+
+        async def passed(seconds: float, discoveries: int) -> None:
+            await world.pass_s(seconds)
+            await world.until(lambda: counts.discoveries >= discoveries)
+            await world.pass_s(0)
+            assert counts.discoveries == discoveries
+
+        world.server.symbols = ["A1", {"name": "A2"}]
+        world.session.request_discovery()
+        await passed(POLICY.discovery_min_s, 2)
+        assert world.session.trouble.endswith("kept that may be among them: 1")
+        world.server.symbols = ["A1", "A2"]
+        await passed(POLICY.unread_again_s - 5, 2)
+        await passed(5, 3)
+        assert world.session.trouble == ""
+        world.server.symbols = ["A1", {"name": "A2"}]
+        await passed(POLICY.discovery_every_s, 4)
+        await passed(POLICY.unread_again_s, 5)
+        await passed(POLICY.unread_again_s, 5)  # No slip any more: it waits for its turn.
+        await passed(POLICY.discovery_every_s, 6)
+
+
 def entries_of(body: Any) -> list[dict[str, Any]]:
     """The longest list of objects anywhere in a body."""
     if isinstance(body, dict):

@@ -142,6 +142,29 @@ def test_accepted_updates_come_through_in_log_order():
     assert (out.resync, out.discover) == ([], [])
 
 
+def test_a_frame_that_a_decoder_fails_on_is_counted_and_its_neighbours_come_through():
+    class Failing:
+        def __getattr__(self, name):
+            return getattr(deribit, name)
+
+        def decode(self, frames, rx_ns, symbols, out):
+            deribit.decode(frames, rx_ns, symbols, out)
+            if any(b'"trade_id":"2"' in frame for frame in frames):
+                raise IndexError("a bug")
+
+    log = listed().book(CALL, 10, None, ["new", 0.05, 3.0])
+    log.trade(CALL, "1").trade(CALL, "2").trade(CALL, "3")
+    universe = Universe()
+    broken = VenueHandler(Failing(), ChannelOptions(), universe.allocate, universe.retire)
+    out, whole = broken.consume(log.records), run(log)
+    assert [row.tobytes() for row in out.rows] == [whole.rows[k].tobytes() for k in (0, 1, 3)]
+    assert (out.counts["decoder_failures"], out.counts["frame_errors"]) == (1, 1)
+    assert out.counts["frames"] == whole.counts["frames"] == 4
+    (error,) = out.errors
+    assert "the decoder failed, which is a bug of ours: IndexError('a bug')" in str(error)
+    assert b'"trade_id":"2"' in error.frame
+
+
 def test_a_gap_clears_its_listing_in_its_place_and_asks_for_a_resync():
     log = listed().book(CALL, 10, None, ["new", 0.05, 3.0]).book(PUT, 7, None, ["new", 0.02, 1.0])
     log.book(CALL, 13, 12, ["new", 0.06, 9.0]).book(PUT, 8, 7, ["change", 0.02, 2.0])
