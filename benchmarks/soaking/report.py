@@ -40,7 +40,6 @@ def summary(outcome: Any) -> dict[str, Any]:
         "kinds": _kinds(outcome),
         "samples": asdict(outcome.samples),
         "growth_mb_per_h": outcome.samples.growth_mb_per_h,
-        "slope_mb_per_h": outcome.samples.slope_mb_per_h,
         "least_mb": outcome.samples.least_mb,
         "warm": outcome.samples.warm,
         "journal": {"segments": outcome.segments, "bytes": outcome.journal_bytes,
@@ -177,13 +176,17 @@ def _kind_table(found: dict[str, Any]) -> list[str]:
 
 
 def _memory(found: dict[str, Any]) -> list[str]:
-    mb, opened, warm = found["samples"]["mb"], found["samples"]["open"], found["warm"]
-    at_s, (first, second) = found["samples"]["at_s"], found["least_mb"]
+    samples, warm, (first, second) = found["samples"], found["warm"], found["least_mb"]
+    at_s, opened = samples["at_s"], samples["open"]
+    told = [
+        f"{name}: {mb[0]:.0f} MB at the start, {mb[warm]:.0f} MB after the warm-up ({at_s[warm] / 60:.0f} minutes), {mb[-1]:.0f} MB at the end, between "
+        f"{min(mb[warm:]):.0f} and {max(mb[warm:]):.0f} MB after the warm-up."
+        for name, mb in (("In use", samples["in_use"]), ("Resident, holes included", samples["mb"]))
+    ]
     return [
-        "Resident memory of the process, emulators included, every simulated minute, what is free given back to the system before: "
-        f"{mb[0]:.0f} MB at the start, {mb[warm]:.0f} MB after the warm-up ({at_s[warm] / 60:.0f} minutes), {mb[-1]:.0f} MB at the end, between {min(mb[warm:]):.0f} and "
-        f"{max(mb[warm:]):.0f} MB after the warm-up. The least of the first half after it is {first:.0f} MB, of the second {second:.0f} MB: {found['growth_mb_per_h']:+.1f} MB a simulated "
-        f"hour, limit {GROWTH_MB_PER_H_MAX:g}. A line through all samples rises by {found['slope_mb_per_h']:.1f} MB an hour; it is not judged, since the memory swings.", "",
+        "Memory of the process, emulators included, every simulated minute. " + " ".join(told), "",
+        f"The least in use in the first half after the warm-up is {first:.1f} MB, in the second {second:.1f} MB: {found['growth_mb_per_h']:+.1f} MB a simulated hour, "
+        f"limit {GROWTH_MB_PER_H_MAX:g}.", "",
         f"Descriptors: {opened[0]} at the start, {max(opened)} at the most, {opened[-1]} at the end of the run."
         + ("" if found["violations"] else " None, no thread and no task were left behind it."),
     ]  # fmt: skip

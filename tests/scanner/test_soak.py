@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.soak import Options, soak
 from benchmarks.soaking import world
-from benchmarks.soaking.ends import Samples
+from benchmarks.soaking.ends import Samples, in_use_mb
 from benchmarks.soaking.plan import KINDS
 from benchmarks.soaking.world import SoakWorld
 from feeds.events import FrameKind
@@ -130,5 +130,14 @@ def test_memory_that_grows_is_found_however_it_swings(slope, found):
     at_s = np.arange(0.0, 7200.0, 60.0)
     # The warm-up takes what it takes.
     mb = 300.0 + np.minimum(at_s, 900.0) / 10.0 + slope * at_s / 3600.0 + at_s % 1320.0 / 60.0
-    samples = Samples(at_s.tolist(), mb.tolist(), [50] * len(at_s))
+    samples = Samples(at_s.tolist(), mb.tolist(), mb.tolist(), [50] * len(at_s))
     assert bool(samples.faults()) is found
+
+
+@pytest.mark.parametrize("size", [100, 100_000])  # A small block of Python's, and one of malloc's.
+def test_what_is_held_is_in_use_and_what_is_freed_is_not(size):
+    before = in_use_mb()
+    held = [bytes(size) for _ in range(20_000_000 // size)]
+    assert 20.0 <= in_use_mb() - before < 40.0
+    held.clear()
+    assert abs(in_use_mb() - before) < 1.0
