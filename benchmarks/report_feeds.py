@@ -76,9 +76,9 @@ def loopback(found: Row) -> list[str]:
         f"Inside, one after the other without a socket, us a frame: {inside}. The rest of a live run is receiving (`alone`)",
         "and threads that take turns for the interpreter. A call of a venue's handler costs the same for one frame as for some fifty: what several venues",
         "send by turns is decoded in one call each.", "",
-        "Why it is not more: aiohttp alone takes half of what the must leaves, and of decoding a third is the compiled scanner; the rest is one pass",
-        "after the other over lists of frames and stamps in Python, and copies. What would change it: a client that hands over its buffer, which the scanner",
-        "would read where it lies, and a journal that keeps the buffer whole.", "",
+        "Why it is not more: of the must, aiohttp alone takes a third and decoding another; the rest is one pass after the other over lists of frames",
+        "and stamps in Python, copies, and ticks. What would change it: a client that hands over its buffer, which the scanner would read where it lies,",
+        "and a journal that keeps the buffer whole.", "",
     ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The end of a live run: its recording is compacted, and what it learned is kept."""
 
 import asyncio
+import gc
 import json
 import socket
 from pathlib import Path
@@ -91,6 +92,22 @@ async def test_frames_behind_the_last_tick_are_counted_live_and_in_a_replay(tmp_
     counted = live.intake.totals()
     assert counted["frames"] == counted["frame_errors"] == 1
     assert extra["feed"] == counted
+
+
+async def test_collections_leave_out_what_a_run_began_with_and_are_whole_again_after_it(tmp_path):
+    values = {
+        "limits.connect_state_file": str(tmp_path / "connects.json"),
+        "venues.deribit.rest_url": "http://127.0.0.1:9",
+        "venues.deribit.ws_url": "ws://127.0.0.1:9",
+    }
+    live = LiveRun(load(None, values))
+    assert gc.get_freeze_count() == 0
+    running = asyncio.create_task(live.run())
+    await asyncio.sleep(0)
+    assert gc.get_freeze_count() > 50_000  # The packages alone are more.
+    live.stop()
+    await running
+    assert gc.get_freeze_count() == 0
 
 
 async def test_the_log_tells_of_the_last_call_though_no_tick_followed_it(tmp_path):
