@@ -201,7 +201,9 @@ async def test_a_slip_of_the_venue_is_asked_about_again_soon_and_once():
         assert world.session.trouble == ""
         world.server.symbols = ["A1", {"name": "A2"}]
         await passed(POLICY.discovery_every_s, 4)
+        assert world.session.discoverer.slipped
         await passed(POLICY.unread_again_s, 5)
+        assert not world.session.discoverer.slipped
         await passed(POLICY.unread_again_s, 5)  # No slip any more: it waits for its turn.
         await passed(POLICY.discovery_every_s, 6)
 
