@@ -1,5 +1,6 @@
 """Stage 2 of 8: a byte scanner in front of msgspec: one call for a batch, once it is compiled."""
 
+import threading
 from collections.abc import Callable, Sequence
 from ctypes import addressof, c_char
 from typing import Any, Final, NamedTuple
@@ -17,6 +18,11 @@ from feeds.trade_keys import trade_key
 
 _LINE_FEED: Final = bytearray(b"\n")
 _PADDING: Final = b"\n" * PADDING
+_WORDS_KEPT: Final = 1 << 19  # 4 MB: what a live run's call of 512 KiB of frames may fill
+
+
+def _new_room(words: int) -> Ints:
+    return np.empty(words, np.int64)
 
 
 class Found(NamedTuple):
@@ -57,6 +63,7 @@ class ByteScanner:
         self.bytes_per = bytes_per
         self.percent = percent
         self.finish_tickers = finish_tickers
+        self._kept = threading.local()
         # Set by warm_up alone: a decoder must not stop for a compiler.
         self.compiled: Callable[..., Any] | None = None
 
@@ -78,7 +85,7 @@ class ByteScanner:
         if self.compiled is None:
             return range(len(frames))
         batch.writer = write_updates
-        found = self.found(self.compiled, frames)
+        found = self.found(self.compiled, frames, self._kept_room)
         if len(found.updates):
             self._add_updates(found, batch)
         if len(found.tickers):
@@ -87,8 +94,13 @@ class ByteScanner:
             return ()
         return np.flatnonzero(found.kinds == records.LEFT).tolist()
 
-    def found(self, scan: Callable[..., Any], frames: Sequence[bytes]) -> Found:
-        """Scan frames with `scan`, which is ours, compiled or plain."""
+    def found(
+        self,
+        scan: Callable[..., Any],
+        frames: Sequence[bytes],
+        room_of: Callable[[int], Ints] = _new_room,
+    ) -> Found:
+        """Scan frames with `scan`, which is ours, compiled or plain, into so many words of room."""
         text = _LINE_FEED.join((*frames, _PADDING))
         kinds = np.empty(len(frames), np.int8)
         # Updates, rows and tickers, in one piece; their first words, and the word behind all.
@@ -96,7 +108,7 @@ class ByteScanner:
         rows_at = len(text) // update_bytes * records.UPDATE_WORDS
         tickers_at = rows_at + len(text) // row_bytes * records.ROW_WORDS
         words = tickers_at + len(text) // ticker_bytes * records.TICKER_WORDS
-        room = np.empty(words + 1, np.int64)
+        room = room_of(words + 1)
         # Addresses: what they point at outlives the scan, which writes nowhere else.
         first, update = _address(text), _address(room)
         row, ticker = update + 8 * rows_at, update + 8 * tickers_at
@@ -114,6 +126,19 @@ class ByteScanner:
             room[rows_at : (rows_end - update) // 8].reshape(-1, records.ROW_WORDS),
             room[tickers_at : (tickers_end - update) // 8].reshape(-1, records.TICKER_WORDS),
         )
+
+    def _kept_room(self, words: int) -> Ints:
+        """Memory for the records of a batch, which the thread's next batch writes over.
+
+        Kept, since memory that goes back to the system after every call costs an event loop up to
+        8 ms when it is given again (measured in a virtual machine, whose pages the host gives too).
+        """
+        room: Ints | None = getattr(self._kept, "room", None)
+        if room is None or len(room) < words:
+            room = _new_room(words)
+            if words <= _WORDS_KEPT:
+                self._kept.room = room
+        return room
 
     def _add_updates(self, found: Found, batch: Batch) -> None:
         symbols = Symbols.of(batch.symbols)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from feeds.bytescan import grammar
 from feeds.bytescan.compile import compiled
+from feeds.bytescan.scanner import ByteScanner
 
 REFUSED = "refused"
 SKIP = compiled(grammar.skip)
@@ -198,3 +200,14 @@ def test_without_a_place_for_a_cache_every_start_compiles():
         env=os.environ | place, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_threads_batches_share_their_room_unless_it_is_large():
+    scanner = ByteScanner(lambda *_places: (), bytes_per=(64, 16, 128))
+    room = scanner._kept_room(1_000)
+    assert np.shares_memory(room, scanner._kept_room(900))
+    with ThreadPoolExecutor(1) as other:
+        assert not np.shares_memory(room, other.submit(scanner._kept_room, 900).result())
+    large = scanner._kept_room(1 << 20)
+    assert len(large) == 1 << 20
+    assert np.shares_memory(room, scanner._kept_room(900))
