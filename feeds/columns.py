@@ -24,6 +24,8 @@ from feeds.events import (
     FrameKind,
     Kind,
     LifecycleNotice,
+    joined,
+    taken,
 )
 
 Ints = NDArray[np.int64]
@@ -388,8 +390,8 @@ def _joined_tickers(blocks: list[tuple[Ints, NDArray[Any]]]) -> NDArray[Any]:
     if len(blocks) == 1:
         return blocks[0][1]
     frames = np.concatenate([frames for frames, _ in blocks])
-    rows = np.concatenate([rows for _, rows in blocks])
-    return rows[np.argsort(frames, kind="stable")]
+    rows = joined([rows for _, rows in blocks], TICKER)
+    return taken(rows, np.argsort(frames, kind="stable"))
 
 
 def _places_and_faults(

@@ -159,6 +159,30 @@ class Rows:
         return self.array[: self.count]
 
 
+def joined(pieces: Sequence[NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Packed rows of all pieces as one array, without a copy where only one has rows."""
+    some = [piece for piece in pieces if len(piece)]
+    if len(some) < 2:
+        return some[0] if some else _no_rows(dtype)
+    raw = _raw(dtype)
+    rows: NDArray[Any] = np.concatenate([piece.view(raw) for piece in some]).view(dtype)
+    return rows
+
+
+def in_order(pieces: Sequence[NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """As `joined`, by rx_ns, of pieces that are; at equal times by the order of the pieces."""
+    rows = joined(pieces, dtype)
+    if sum(len(piece) > 0 for piece in pieces) < 2:
+        return rows
+    return taken(rows, np.argsort(rows["rx_ns"], kind="stable"))
+
+
+def taken(rows: NDArray[Any], which: NDArray[Any]) -> NDArray[Any]:
+    """Packed rows by index or mask, in the order of the indexes."""
+    found: NDArray[Any] = rows.view(_raw(rows.dtype))[which].view(rows.dtype)
+    return found
+
+
 @cache
 def _no_rows(dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.empty(0, dtype)

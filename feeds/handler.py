@@ -30,6 +30,8 @@ from feeds.events import (
     LifecycleNotice,
     ListingState,
     TickerRows,
+    joined,
+    taken,
 )
 from feeds.record import Record, RecordType
 from feeds.recovery import Recovery, RecoveryTurn
@@ -216,7 +218,7 @@ class VenueHandler:
         """Accepted rows, with a row for every gap and every known-empty book before its frame's."""
         turns = [change for change in changes if change.turn != Turn.LIVE]
         if not turns:
-            return rows if keep.all() else rows[keep]
+            return rows if keep.all() else taken(rows, keep)
         places = [int(frames["row_begin"][change.frame]) for change in turns]
         added = np.concatenate([self._turn_row(change, frames) for change in turns])
         widened = np.insert(keep, places, np.ones(len(turns), np.bool_))
@@ -546,8 +548,7 @@ class _Stretch:
 
     def finish(self) -> HandlerOut:
         """Join the pieces; the arrays are the caller's."""
-        rows = np.concatenate(self.rows) if self.rows else np.zeros(0, EVENT)
-        tickers = np.concatenate(self.tickers) if self.tickers else np.zeros(0, TICKER)
+        rows, tickers = joined(self.rows, EVENT), joined(self.tickers, TICKER)
         self.counts["rows"] += len(rows)
         self.counts["tickers"] += len(tickers)
         return HandlerOut(

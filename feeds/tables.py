@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feeds.contract import Listing
-from feeds.events import EVENT, TICKER, EventRows, Flag, Kind, TickerRows
+from feeds.events import EVENT, TICKER, EventRows, Flag, Kind, TickerRows, in_order, joined, taken
 from feeds.table_format import FILES, GREEKS, NEGOTIATED, Part, part_files, read_part
 from feeds.table_listings import ListingTable, read_listings
 from feeds.table_writer import TableWriter
@@ -303,12 +303,12 @@ def _check_levels(part: Part, start: NDArray[np.bool_], price: NDArray[np.float6
 
 def _merge_events(blocks: list[_Block]) -> EventRows:
     """One array in merged order; updates without a seq are numbered by their place in it."""
-    rows = np.concatenate([np.empty(0, EVENT), *(block.rows for block in blocks)])
+    rows = joined([block.rows for block in blocks], EVENT)
     has_seq = np.concatenate([np.empty(0, np.bool_), *(block.has_seq for block in blocks)])
     rx_ns, seq = np.ascontiguousarray(rows["rx_ns"]), np.ascontiguousarray(rows["seq"])
     # The sort is stable, so blocks and file order settle what is equal in all three keys.
     order = np.lexsort((seq, rx_ns) if has_seq.all() else (seq, ~has_seq, rx_ns))
-    rows, has_seq = rows[order], has_seq[order]
+    rows, has_seq = taken(rows, order), has_seq[order]
     if not has_seq.all():
         begins = np.append(True, (rows["flags"][:-1] & LAST) != 0)[: len(rows)]
         rows["seq"] = np.where(has_seq, rows["seq"], np.cumsum(begins, dtype=np.uint64))
@@ -317,7 +317,6 @@ def _merge_events(blocks: list[_Block]) -> EventRows:
 
 def _merge_tickers(blocks: list[TickerRows]) -> TickerRows:
     """One array in merged order, numbered from 1."""
-    rows = np.concatenate([np.empty(0, TICKER), *blocks])
-    rows = rows[np.argsort(rows["rx_ns"], kind="stable")]
+    rows = in_order(blocks, TICKER)
     rows["seq"] = np.arange(1, len(rows) + 1, dtype=np.uint64)
     return rows

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from feeds.contract import Listing
-from feeds.events import TICKER, EventRows, TickerRows
+from feeds.events import EVENT, TICKER, EventRows, TickerRows, joined
 from kernels import columns as c
 from kernels.compile import cache_folder
 from kernels.device import CpuDevice, open_device
@@ -130,8 +130,8 @@ class Scanner:
     def take_pending(self) -> tuple[EventRows, TickerRows]:
         """Take what waits for a tick away, for those who record and do not scan."""
         forever_ns = np.iinfo(np.int64).max
-        tickers = _due(self._tickers, forever_ns, _NO_TICKERS)
-        return _due(self._pending, forever_ns, empty_rows()), tickers
+        tickers = _due(self._tickers, forever_ns, TICKER)
+        return _due(self._pending, forever_ns, EVENT), tickers
 
     @property
     def pending_rows(self) -> int:
@@ -170,17 +170,17 @@ class Scanner:
 
     def _step(self, now_ns: int) -> int:
         count = self.universe.row_count
-        news = _due(self._tickers, now_ns, _NO_TICKERS)
+        news = _due(self._tickers, now_ns, TICKER)
         tickers = build_tickers(news, count, self._state, self._host)
         if self._resident is not None:
             self._resident.apply_tickers(tickers)
         else:
             apply_tickers(tickers, self._state, self._host)
-        rows = _due(self._pending, now_ns, empty_rows())
+        rows = _due(self._pending, now_ns, EVENT)
         if not len(rows):
             return 0
         if len(self._open):
-            rows = np.concatenate([self._open, rows])
+            rows = joined([self._open, rows], EVENT)
         batch, self._open = build_batch(rows, count, self._state, self._host, self.counts)
         if self._resident is not None:
             self._resident.apply(batch)
@@ -292,7 +292,7 @@ class Scanner:
         return kernel | dict(self.counts)
 
 
-def _due(queue: "deque[Any]", now_ns: int, none: EventRows) -> EventRows:
+def _due(queue: "deque[Any]", now_ns: int, dtype: "np.dtype[Any]") -> EventRows:
     """Take the rows with rx_ns <= now_ns off a queue of arrays in the order of receipt."""
     due: list[EventRows] = []
     while queue:
@@ -305,6 +305,4 @@ def _due(queue: "deque[Any]", now_ns: int, none: EventRows) -> EventRows:
             due.append(rows[:stop])
             queue[0] = rows[stop:]
         break
-    if not due:
-        return none
-    return due[0] if len(due) == 1 else np.concatenate(due)
+    return joined(due, dtype)

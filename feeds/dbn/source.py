@@ -6,12 +6,11 @@ decide. Where blocks are cut does not change a row.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from feeds.contract import Listing
 from feeds.dbn.definitions import OPRA, Allocate, Instruments
@@ -20,7 +19,7 @@ from feeds.dbn.metadata import read_mappings
 from feeds.dbn.rows import NO_ROWS, Decoder
 from feeds.dbn.stream import BLOCK_BYTES, DbnFile
 from feeds.errors import DbnError
-from feeds.events import EventRows, Flag
+from feeds.events import EVENT, TICKER, EventRows, Flag, in_order, joined
 from feeds.replay import dbn_paths
 from feeds.tables import Chunk
 
@@ -169,7 +168,8 @@ class _Strand:
             return
         self.read_ns = self._decoder.last_ns
         self.held = Chunk(
-            joined([self.held.rows, chunk.rows]), joined([self.held.tickers, chunk.tickers])
+            joined([self.held.rows, chunk.rows], EVENT),
+            joined([self.held.tickers, chunk.tickers], TICKER),
         )
 
     def take(self, before_ns: int | None) -> Chunk:
@@ -189,7 +189,7 @@ def _merged(strands: list[_Strand]) -> Iterator[Chunk]:
         ends = [s.read_ns for s in strands if s.read_ns is not None]
         horizon_ns = min(ends, default=None)
         taken = [strand.take(horizon_ns) for strand in strands]
-        rows, tickers = (_in_order(parts) for parts in zip(*taken, strict=True))
+        rows, tickers = map(in_order, zip(*taken, strict=True), (EVENT, TICKER))
         if len(rows) or len(tickers):
             yield Chunk(rows, tickers)
         if horizon_ns is None:
@@ -197,29 +197,6 @@ def _merged(strands: list[_Strand]) -> Iterator[Chunk]:
         for strand in strands:
             if strand.read_ns == horizon_ns:
                 strand.load()
-
-
-def _in_order(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """One array by rx_ns, of arrays that are; at equal times by their order."""
-    rows = joined(parts)
-    if sum(len(part) > 0 for part in parts) < 2:
-        return rows
-    order = np.argsort(rows["rx_ns"], kind="stable")
-    return rows.view(_raw(rows.dtype))[order].view(rows.dtype)
-
-
-def joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Arrays of rows as one, without a copy where only one has rows."""
-    some = [part for part in parts if len(part)]
-    if len(some) < 2:
-        return (some or parts)[0]
-    # Moved as raw bytes: numpy copies a structured array field by field, in ten times the time.
-    dtype = some[0].dtype
-    return np.concatenate([part.view(_raw(dtype)) for part in some]).view(dtype)
-
-
-def _raw(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return np.dtype((np.void, dtype.itemsize))
 
 
 def number(rows: EventRows, before: int) -> int:

@@ -12,13 +12,13 @@ from feeds.emulator.deribit.rpc import result_text
 from feeds.emulator.deribit.server import DeribitServer
 from feeds.emulator.market import Market
 from feeds.errors import JournalError
-from feeds.events import EVENT, TICKER
+from feeds.events import EVENT, TICKER, in_order
 from feeds.handler import HandlerOut
 from feeds.record import Record, RecordType
 from feeds.replay import read_journal
 from scanner import intake as module
 from scanner.config import VenueSettings, load
-from scanner.intake import STEP_BYTES, STEP_RECORDS, Intake, _in_order, channel_tiers
+from scanner.intake import STEP_BYTES, STEP_RECORDS, Intake, channel_tiers
 from scanner.pipeline import Pipeline
 from scanner.replay import replay_journal
 from scanner.run import LiveRun
@@ -98,7 +98,7 @@ def test_rows_of_venues_are_merged_by_time_and_at_a_tie_by_venue(stamps):
         rows["rx_ns"], rows["listing_id"] = of_venue, venue
         rows["seq"] = range(len(of_venue))
         pieces.append(rows)
-    merged = _in_order(pieces, EVENT)
+    merged = in_order(pieces, EVENT)
     expected = sorted(
         (rx_ns, venue, n)
         for venue, of_venue in enumerate(stamps)
