@@ -51,7 +51,6 @@ class Discoverer:
     Attributes:
         problem: what went wrong at the last time of asking, "" if nothing did.
         unread: entries that could not be read then.
-        slipped: whether there are such, where all could be read at the time before.
     """
 
     venue: Venue
@@ -67,15 +66,27 @@ class Discoverer:
     spots: bool = True
     problem: str = field(init=False, default="")
     unread: list[bytes] = field(init=False, default_factory=list)
-    slipped: bool = field(init=False, default=False)
+    _slips: int = field(init=False, default=0)  # askings in a row with such entries
     # listing -> since when it is missing, where entries cannot be read
     _missing_ns: dict[str, int] = field(init=False, default_factory=dict)
+
+    @property
+    def every_s(self) -> float:
+        """How long after an asking the venue is asked again by itself.
+
+        Entries that cannot be read may be a slip that is soon mended, and keep listings meanwhile:
+        the next asking comes soon, and each one after it twice as late, up to the usual time.
+        """
+        usual_s = self.policy.discovery_every_s
+        if not self._slips:
+            return usual_s
+        return min(self.policy.unread_again_s * 2.0 ** min(self._slips - 1, 16), usual_s)
 
     async def ask(self, http: aiohttp.ClientSession) -> tuple[dict[str, Listing], bool]:
         """Fetch all instruments, each once by symbol; the second is False if any of it failed."""
         found: dict[str, Listing] = {}  # An index stands in the answers of all its instruments.
         complete = True
-        clean, self.unread = not self.unread, []
+        self.unread = []
         for request in self.venue.discovery(self.underlyings):
             listings = await self._listings(http, request)
             complete &= listings is not None
@@ -87,7 +98,7 @@ class Discoverer:
             # An empty answer would end every subscription; a venue in trouble gives such.
             self._fail(f"{self.venue.NAME}: discovery gave no listings")
             complete = False
-        self.slipped = clean and bool(self.unread)
+        self._slips = self._slips + 1 if self.unread else 0
         if lists_spot_alone(self.venue):
             return found, complete
         with_options = underlyings_with_options(found.values()) if self.spots else ()

@@ -42,7 +42,7 @@ class SessionPolicy:
     discovery_every_s: float = 900.0
     # A missing listing where entries could not be read may be among them: it stays so long.
     unread_keep_s: float = 3600.0
-    # Where entries could not be read and could be before: a slip of the venue, mended soon.
+    # Where entries could not be read, the first time; each further one doubles it.
     unread_again_s: float = 60.0
     discovery_min_s: float = 10.0  # New strikes are listed in groups; one question serves them.
     # The change of listings at 08:00 UTC: ask this long after it, a time between the two;

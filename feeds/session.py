@@ -511,10 +511,8 @@ class VenueSession:
                     self._check(link, now_ns)
             self._start_resyncs(now_ns)
             self.discoverer.problem = self.subscriber.ask_again(now_ns) or self.problem
-            since_s, policy = (now_ns - self._discovered_ns) / 1e9, self.policy
-            slipped = self.discoverer.slipped
-            every_s = policy.unread_again_s if slipped else policy.discovery_every_s
-            if self.upkeep.asks(now_ns) or since_s >= every_s:
+            since_s = (now_ns - self._discovered_ns) / 1e9
+            if self.upkeep.asks(now_ns) or since_s >= self.discoverer.every_s:
                 self.request_discovery()
 
     def _check(self, link: Link, now_ns: int) -> None:

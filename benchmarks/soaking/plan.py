@@ -141,14 +141,14 @@ class VenuePlan:
             return [Fault("limit", channel="/", count=rng.randint(1, 3))]
         if kind == "half_open":
             return [Fault(kind, seconds=HALF_OPEN_S)]
+        # Answers about instruments come by the minute: more of them would outlast the calm.
+        counts = {"huge": 1, "wrong_types": 4 * many, "garbage": 5, "unknown_kind": 3}
         return [
             Fault(
                 kind,  # type: ignore[arg-type]
                 channel=channel,
                 symbol=symbol,
-                count={"huge": 1, "wrong_types": 4 * many, "garbage": 5}.get(
-                    kind, rng.randint(1, many)
-                ),
+                count=counts.get(kind, rng.randint(1, many)),
                 seconds=rng.uniform(1.0, 2.0 if kind == "burst" else 8.0),
                 ms=rng.choice((-1, 1)) * {"clock_step": 30_000}.get(kind, rng.randint(0, 2000)),
                 factor=100,

@@ -177,7 +177,7 @@ async def test_listing_whose_entry_cannot_be_read_goes_on_as_if_nothing_were():
         assert (counts.listed, counts.delisted, counts.listings_kept) == (3, 2, 3)
 
 
-async def test_a_slip_of_the_venue_is_asked_about_again_soon_and_once():
+async def test_a_slip_of_the_venue_is_asked_about_again_soon_and_ever_later():
     world = World()
     world.server.symbols = ["A1", "A2"]
     limits = replace(LIMITS, silence_s=1e6)
@@ -201,11 +201,21 @@ async def test_a_slip_of_the_venue_is_asked_about_again_soon_and_once():
         assert world.session.trouble == ""
         world.server.symbols = ["A1", {"name": "A2"}]
         await passed(POLICY.discovery_every_s, 4)
-        assert world.session.discoverer.slipped
-        await passed(POLICY.unread_again_s, 5)
-        assert not world.session.discoverer.slipped
-        await passed(POLICY.unread_again_s, 5)  # No slip any more: it waits for its turn.
-        await passed(POLICY.discovery_every_s, 6)
+        asked, wait_s = 4, POLICY.unread_again_s
+        while wait_s < POLICY.discovery_every_s:
+            assert world.session.discoverer.every_s == wait_s
+            await passed(wait_s - 5, asked)
+            asked += 1
+            await passed(5, asked)
+            wait_s *= 2
+        assert (wait_s, asked) == (960, 8)  # Another asking comes after the usual time now.
+        assert world.session.discoverer.every_s == POLICY.discovery_every_s
+        await passed(POLICY.discovery_every_s - 5, 8)
+        world.server.symbols = ["A1", "A2"]
+        await passed(5, 9)
+        assert world.session.trouble == ""
+        await passed(POLICY.unread_again_s, 9)  # No slip any more: it waits for its turn.
+        await passed(POLICY.discovery_every_s, 10)
 
 
 def entries_of(body: Any) -> list[dict[str, Any]]:
