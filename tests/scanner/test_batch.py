@@ -13,6 +13,7 @@ from kernels.columns import (
     OFI_BUY,
     OFI_SELL,
     REGULAR_WEIGHT,
+    SLOT,
     SPREAD_SUM,
     TICKER_FIELDS,
     Validity,
@@ -83,7 +84,7 @@ def test_a_negotiated_print_may_lie_between_ticks():
 
 def test_rows_of_nobody_and_rejected_rows_are_counted():
     rejected = [(*row[:8], row[8] | Flag.REJECTED, *row[9:]) for row in quote(2, 0, 0.04, 0.06)]
-    scanner, _ = scanned(GOOD, quote(2, 7, 0.05, 0.052), rejected)
+    scanner, _ = scanned(GOOD, quote(2, 2, 0.05, 0.052), rejected)
     counts = scanner.row_counts()
     assert counts["rows_unknown_listing"] == counts["rows_rejected"] == 2
     assert scanner.scan(START_NS + 11 * SECOND).metrics["mid"][0] == pytest.approx(0.051)
@@ -105,7 +106,7 @@ def test_rows_are_stable_by_listing_and_an_open_update_waits():
 def test_tickers_are_stable_by_listing_and_say_when_they_came():
     rows = np.zeros(4, TICKER)
     rows["rx_ns"] = START_NS + np.arange(4)
-    rows["listing_id"] = [1, 0, 7, 1]  # Nobody is 7.
+    rows["listing_id"] = [1, 0, 2, 1]  # Nobody is 2.
     rows["delta"] = [0.1, 0.2, 0.3, 0.4]
     rows["forward"] = [50_000.25, np.nan, 1, 0]  # None is 0.
     scanner, _ = scanned(GOOD)
@@ -141,6 +142,21 @@ def book(at_s: float, kind: Kind, *levels: tuple[int, float, float]) -> list[tup
 
 SNAPSHOT = book(1, Kind.BOOK_SNAPSHOT, (1, 0.05, 5.0), (1, 0.0495, 4.0), (-1, 0.052, 7.0))
 BAD_SNAPSHOT = book(1, Kind.BOOK_SNAPSHOT, (1, 0.05, 5.0), (1, 0.0492, 4.0), (-1, 0.052, 7.0))
+
+
+@pytest.mark.parametrize("cut", range(6))
+def test_an_update_that_a_tick_cuts_is_the_same_in_order(cut):
+    levels = ((1, 0.05, 5.0), (1, 0.0495, 4.0), (1, 0.049, 3.0), (-1, 0.052, 7.0), (-1, 0.053, 6.0))
+    rows = np.array(book(1, Kind.BOOK_SNAPSHOT, *levels), EVENT)
+    scanner = Scanner()
+    scanner.add(listings(2))
+    for part, at_s in ((rows[:cut], 2), (rows[cut:], 3)):
+        scanner.apply(part)
+        scanner.tick(START_NS + at_s * SECOND)
+    books, slot = scanner.state.books, scanner.state.columns.i32[SLOT, 0]
+    assert books.levels[slot].tolist() == [3, 2]
+    assert books.price[slot, 0, :3].tolist() == [100, 99, 98]
+    assert books.price[slot, 1, :2].tolist() == [104, 106]
 
 
 def test_a_bad_first_snapshot_is_a_gap_that_no_delta_mends():
